@@ -1,0 +1,39 @@
+"""What the operating system and the allocators know of this process."""
+
+from nbmem.process.allocators import (
+    MallocCounters,
+    PymallocCounters,
+    allocated_block_count,
+    malloc_counters,
+    pymalloc_counters,
+)
+from nbmem.process.gcevents import GcEvent, GcLog, GcRecorder
+from nbmem.process.peak import (
+    NATIVE,
+    Interval,
+    PeakCounter,
+    PeakMeter,
+    PolledCounter,
+    ResidentSampler,
+    counter,
+    has_exact_peak,
+)
+
+__all__ = [
+    "NATIVE",
+    "GcEvent",
+    "GcLog",
+    "GcRecorder",
+    "Interval",
+    "MallocCounters",
+    "PeakCounter",
+    "PeakMeter",
+    "PolledCounter",
+    "PymallocCounters",
+    "ResidentSampler",
+    "allocated_block_count",
+    "counter",
+    "has_exact_peak",
+    "malloc_counters",
+    "pymalloc_counters",
+]

@@ -1,0 +1,210 @@
+"""The peak of an interval: from the kernel's counter where there is one, from a poller elsewhere."""
+
+from __future__ import annotations
+
+import mmap
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from types import TracebackType
+from typing import Self
+
+from nbmem._units import MIB
+from nbmem.process import _twin
+
+try:
+    from nbmem.process import _meter as _implementation
+
+    NATIVE = True
+except ImportError:  # built without the native part: no compiler, or another system
+    _implementation = _twin  # type: ignore[assignment]
+    NATIVE = False
+
+PeakCounter = _implementation.PeakCounter
+ResidentSampler = _implementation.ResidentSampler
+
+#: The kernel keeps one peak per process, so nbmem keeps one counter of it.
+counter = PeakCounter()
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """What an interval cost, in bytes of resident size.
+
+    Parameters
+    ----------
+    before_bytes, after_bytes, peak_bytes : int
+        Resident size at the start, at the end, and the highest between; with the children where they
+        were asked for.
+    exact : bool
+        Whether the peak is the kernel's own, with no gap between samples.
+    """
+
+    before_bytes: int
+    after_bytes: int
+    peak_bytes: int
+    exact: bool
+
+
+@cache
+def has_exact_peak() -> bool:
+    """Tell whether this system's peak counter really counts, by a test on one mebibyte.
+
+    A sandbox may have the files and yet not count; believing it would show made-up peaks.
+    """
+    if not sys.platform.startswith("linux"):
+        return False
+    try:
+        slot, before = counter.open()
+    except (OSError, NotImplementedError):
+        return False
+    try:
+        with mmap.mmap(-1, MIB) as block:
+            for page in range(0, MIB, mmap.PAGESIZE):
+                block[page] = 1
+        risen, _ = counter.take(slot)
+        fallen, resident = counter.take(slot)
+    finally:
+        counter.close(slot)
+    # Linux ≥ 6.2 batches its counters per processor: allow for half of the test block.
+    return risen - before >= MIB // 2 and fallen - resident <= MIB // 2
+
+
+class PolledCounter:
+    """The peak counter's methods where the kernel has none: resident size now, and no peak between."""
+
+    def open(self) -> tuple[int, int]:
+        """Start an interval."""
+        return 0, _resident_by_psutil()
+
+    def take(self, slot: int) -> tuple[int, int]:
+        """Return the resident size, twice."""
+        resident = _resident_by_psutil()
+        return resident, resident
+
+    def close(self, slot: int) -> tuple[int, int]:
+        """End an interval."""
+        return self.take(slot)
+
+
+class PeakMeter:
+    """Measure the peak resident size between ``start()`` and ``stop()``; also a context manager.
+
+    Parameters
+    ----------
+    include_children : bool
+        Add the resident size of all child processes; a poller reads them, so with children the result
+        is not exact.
+    interval : float
+        Seconds between two looks of the poller, where one is needed.
+
+    Attributes
+    ----------
+    result : Interval
+        Set by ``stop()``.
+    """
+
+    result: Interval
+
+    def __init__(self, *, include_children: bool = False, interval: float = 0.1) -> None:
+        self._slot = -1
+        self._before = 0
+        self._poller: _Poller | None = None
+        self._include_children = include_children
+        self._interval = interval
+
+    def start(self) -> None:
+        """Start the interval."""
+        if self._include_children:
+            self._poller = _Poller(_resident_of_children, self._interval)
+        elif not has_exact_peak():
+            self._poller = _Poller(_resident_by_memory_profiler, self._interval)
+        if self._poller is not None:
+            self._poller.start()
+        if has_exact_peak():
+            self._slot, self._before = counter.open()
+
+    def stop(self) -> Interval:
+        """End the interval and give its figures."""
+        peak = after = 0
+        exact = self._slot >= 0
+        if self._slot >= 0:
+            slot, self._slot = self._slot, -1
+            peak, after = counter.close(slot)
+        before = self._before
+        if self._poller is not None:
+            poller, self._poller = self._poller, None
+            poller.stop()
+            # The two peaks may not have been at one time: their sum is an upper bound, so not exact.
+            exact = exact and poller.highest == 0
+            before, after, peak = before + poller.first, after + poller.last, peak + poller.highest
+        self.result = Interval(before, after, max(peak, before, after), exact)
+        return self.result
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+
+class _Poller:
+    """Read a figure again and again in a thread; keep the first, the last and the highest."""
+
+    def __init__(self, read: Callable[[], int], interval: float) -> None:
+        import threading
+
+        self.first = self.last = self.highest = 0
+        self._read = read
+        self._interval = interval
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="nbmem-poller", daemon=True)
+
+    def start(self) -> None:
+        self.first = self.last = self.highest = self._read()
+        self._thread.start()
+
+    def _run(self) -> None:
+        while not self._stopping.wait(self._interval):
+            self._look()
+
+    def _look(self) -> None:
+        self.last = self._read()
+        self.highest = max(self.highest, self.last)
+
+    def stop(self) -> None:
+        self._stopping.set()
+        self._thread.join()
+        self._look()
+
+
+def _resident_of_children() -> int:
+    """Sum the resident bytes of all descendants; one that ends meanwhile counts nothing."""
+    import psutil
+
+    total = 0
+    for child in psutil.Process().children(recursive=True):
+        try:
+            total += child.memory_info().rss
+        except psutil.Error:
+            continue
+    if not has_exact_peak():
+        total += _resident_by_memory_profiler()
+    return total
+
+
+def _resident_by_psutil() -> int:
+    import psutil
+
+    return int(psutil.Process().memory_info().rss)
+
+
+def _resident_by_memory_profiler() -> int:
+    """Read the resident bytes of this process as memory_profiler does (any system)."""
+    from memory_profiler import memory_usage
+
+    return int(memory_usage(-1, interval=0.1, timeout=0.1)[0] * MIB)

@@ -1,0 +1,282 @@
+"""Allocation stacks of an interval: from memray where it runs, else from tracemalloc."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+import threading
+import tracemalloc
+from collections import defaultdict
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+from nbmem._errors import AlreadyRunning
+
+#: Above so many events, allocations are not counted one by one: 0.3 s per million is too long to wait.
+COUNTED_EVENTS = 5_000_000
+
+#: From pandas' inside back to the cell's line takes 9 to 12 frames (measured); each frame costs.
+TRACEMALLOC_FRAMES = 15
+
+#: One frame: function, file name, line number.
+Frame = tuple[str, str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class AllocationStack:
+    """What was allocated at one stack.
+
+    Parameters
+    ----------
+    frames : tuple of Frame
+        Innermost first; empty where no Python code ran.
+    peak_bytes : int or None
+        Of its bytes, those alive when the heap of the interval was largest; None where not known.
+    net_bytes : int
+        Of its bytes, those alive at the end.
+    count : int or None
+        Allocations in all; None where they were not counted.
+    """
+
+    frames: tuple[Frame, ...]
+    peak_bytes: int | None
+    net_bytes: int
+    count: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class AllocationLog:
+    """The allocations of an interval by stack, by which means, and what to know about them."""
+
+    means: str
+    stacks: tuple[AllocationStack, ...] = ()
+    peak_bytes: int | None = None
+    net_bytes: int | None = None
+    count: int | None = None
+    notes: tuple[str, ...] = ()
+
+
+class AllocationTracer(Protocol):
+    """Something that records allocations between ``start()`` and ``stop()``."""
+
+    def start(self) -> None:
+        """Begin; raise AlreadyRunning if another tool records already."""
+
+    def stop(self) -> None:
+        """End the recording, quickly; reading is for later."""
+
+    def read(self) -> AllocationLog:
+        """Read what was recorded, and let go of it."""
+
+
+def best_tracer(*, objects: bool) -> AllocationTracer:
+    """Choose the tracer of this system."""
+    try:
+        import memray  # noqa: F401
+    except ImportError:
+        return TracemallocTracer()
+    return MemrayTracer(objects=objects)
+
+
+class MemrayTracer:
+    """Record every malloc, mmap and, on request, every Python object, by memray.
+
+    Parameters
+    ----------
+    objects : bool
+        Trace Python's own allocators too: each small object instead of the arenas it lives in.
+    """
+
+    def __init__(self, *, objects: bool) -> None:
+        self._objects = objects
+        self._tracker: Any = None
+        self._descriptor = -1
+        self._directory: tempfile.TemporaryDirectory[str] | None = None
+        self._path = ""
+
+    def start(self) -> None:
+        """Begin; raise AlreadyRunning if another memray tracker, or a profiler, is active."""
+        import memray
+
+        if sys.getprofile() is not None:
+            # memray needs the profile function of every thread, and would not give it back.
+            raise AlreadyRunning("a profiler holds the profile function")
+
+        self._directory = tempfile.TemporaryDirectory(prefix="nbmem-")
+        self._path = os.path.join(self._directory.name, "capture")
+        # What was allocated is the user's data: nobody else reads it (memray makes the file 0644).
+        os.close(os.open(self._path, os.O_CREAT | os.O_WRONLY | os.O_EXCL, 0o600))
+        try:
+            self._tracker = memray.Tracker(
+                destination=memray.FileDestination(self._path, overwrite=True, compress_on_exit=False),
+                trace_python_allocators=self._objects,
+                memory_interval_ms=1000,  # the timeline is the sampler's
+            )
+            self._enter()
+        except RuntimeError as error:
+            self._tracker = None
+            self._release()
+            raise AlreadyRunning("memray is in use already") from error
+        except BaseException:
+            self._release()
+            raise
+        if sys.platform.startswith("linux"):
+            # The file has no name any more: whatever becomes of the kernel, nothing is left behind.
+            self._descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+            self._directory.cleanup()
+            self._directory = None
+            self._path = f"/proc/self/fd/{self._descriptor}"
+
+    def _enter(self) -> None:
+        """Enter the tracker on a thread of its own.
+
+        memray leaves out as many of the outermost frames of the entering thread as there are when it is
+        entered. Entered from here, deeper than the cell will run, it would leave out the cell's too.
+        """
+        failure: list[BaseException] = []
+
+        def enter() -> None:
+            try:
+                self._tracker.__enter__()
+            except BaseException as error:  # noqa: BLE001  # handed over to the thread that asked
+                failure.append(error)
+
+        thread = threading.Thread(target=enter, name="nbmem-enter", daemon=True)
+        thread.start()
+        thread.join()
+        if failure:
+            raise failure[0]
+
+    def stop(self) -> None:
+        """End the recording."""
+        tracker, self._tracker = self._tracker, None
+        if tracker is not None:
+            tracker.__exit__(None, None, None)
+
+    def read(self) -> AllocationLog:
+        """Read what was recorded, and let go of the file."""
+        import memray
+
+        try:
+            with memray.FileReader(self._path) as reader:
+                return self._read_from(reader)
+        except KeyboardInterrupt:
+            return AllocationLog("memray", notes=("reading the allocations was interrupted",))
+        except OSError as error:
+            return AllocationLog("memray", notes=(f"the record of allocations cannot be read: {error}",))
+        finally:
+            self._release()
+
+    def _read_from(self, reader: Any) -> AllocationLog:
+        notes = []
+        stacks: dict[tuple[Frame, ...], AllocationStack] = {}
+        empty = AllocationStack((), 0, 0, 0)
+        for record in reader.get_high_watermark_allocation_records(merge_threads=True):
+            frames = tuple(record.stack_trace())
+            old = stacks.get(frames, empty)
+            stacks[frames] = replace(old, frames=frames, peak_bytes=(old.peak_bytes or 0) + record.size)
+        for record in reader.get_leaked_allocation_records(merge_threads=True):
+            frames = tuple(record.stack_trace())
+            old = stacks.get(frames, empty)
+            stacks[frames] = replace(old, frames=frames, net_bytes=old.net_bytes + record.size)
+        total: int | None = None
+        if reader.metadata.total_allocations <= COUNTED_EVENTS:
+            total = 0
+            for frames, count in _counts(reader).items():
+                stacks[frames] = replace(stacks.get(frames, empty), frames=frames, count=count)
+                total += count
+        else:
+            notes.append(
+                f"{reader.metadata.total_allocations:,} allocation events: too many to count line by line"
+            )
+            stacks = {frames: replace(stack, count=None) for frames, stack in stacks.items()}
+        return AllocationLog(
+            means="memray, Python objects too" if self._objects else "memray",
+            stacks=tuple(stacks.values()),
+            peak_bytes=sum(stack.peak_bytes or 0 for stack in stacks.values()),
+            net_bytes=sum(stack.net_bytes for stack in stacks.values()),
+            count=total,
+            notes=tuple(notes),
+        )
+
+    def _release(self) -> None:
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+        if self._directory is not None:
+            self._directory.cleanup()
+            self._directory = None
+
+
+def _counts(reader: Any) -> dict[tuple[Frame, ...], int]:
+    """Count allocations by stack: one pass over all events, one look-up of frames per stack."""
+    from memray import AllocatorType
+
+    frees = {AllocatorType.FREE.value, AllocatorType.MUNMAP.value, AllocatorType.PYMALLOC_FREE.value}
+    by_id: defaultdict[int, int] = defaultdict(int)
+    sample: dict[int, Any] = {}
+    for record in reader.get_allocation_records():
+        if record.allocator in frees:
+            continue
+        key = record.stack_id
+        if key not in sample:
+            sample[key] = record
+        by_id[key] += 1
+    counts: defaultdict[tuple[Frame, ...], int] = defaultdict(int)
+    for key, count in by_id.items():
+        counts[tuple(sample[key].stack_trace())] += count
+    return counts
+
+
+class TracemallocTracer:
+    """Record what is alive at the end by tracemalloc: no peak by line, no counts, Python's domains only."""
+
+    def __init__(self) -> None:
+        self._ours = False
+        self._before: tracemalloc.Snapshot | None = None
+        self._after: tracemalloc.Snapshot | None = None
+        self._peak = self._start_bytes = 0
+
+    def start(self) -> None:
+        """Begin; a tracemalloc that runs already is used as it is and left running."""
+        self._ours = not tracemalloc.is_tracing()
+        if self._ours:
+            tracemalloc.start(TRACEMALLOC_FRAMES)
+        else:
+            self._before = tracemalloc.take_snapshot()
+        self._start_bytes = tracemalloc.get_traced_memory()[0]
+        if self._ours:
+            tracemalloc.reset_peak()
+
+    def stop(self) -> None:
+        """Take the closing snapshot; stop tracemalloc if it was started here."""
+        if not tracemalloc.is_tracing():  # the user's code stopped it
+            return
+        self._peak = tracemalloc.get_traced_memory()[1] - self._start_bytes
+        self._after = tracemalloc.take_snapshot()
+        if self._ours:
+            tracemalloc.stop()
+
+    def read(self) -> AllocationLog:
+        """Compare the snapshots."""
+        before, after, self._before, self._after = self._before, self._after, None, None
+        notes = ["memray is not installed: by tracemalloc, bytes alive at the end only, Python's memory only"]
+        if after is None:
+            return AllocationLog("tracemalloc", notes=(*notes, "tracemalloc was stopped by the cell"))
+        stacks: defaultdict[tuple[Frame, ...], int] = defaultdict(int)
+        for sign, snapshot in ((1, after), (-1, before)):
+            if snapshot is None:
+                continue
+            for statistic in snapshot.statistics("traceback"):
+                frames = tuple(("", frame.filename, frame.lineno) for frame in reversed(statistic.traceback))
+                stacks[frames] += sign * statistic.size
+        if not self._ours:
+            notes.append("tracemalloc ran already: its number of frames, and its peak, were left alone")
+        return AllocationLog(
+            means="tracemalloc",
+            stacks=tuple(AllocationStack(frames, None, size, None) for frames, size in stacks.items() if size),
+            peak_bytes=self._peak if self._ours else None,
+            net_bytes=sum(stacks.values()),
+            notes=tuple(notes),
+        )

@@ -1,0 +1,131 @@
+"""The source that is watched: a cell, a function, the body of a with statement."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import linecache
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from types import CodeType, FrameType
+
+from nbmem._errors import BadArgument
+
+_REPEATING = (
+    ast.For, ast.AsyncFor, ast.While, ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda,
+    ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp,
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A piece of source whose lines are measured.
+
+    Parameters
+    ----------
+    name : str
+        ``"cell"``, ``"with"``, or a function's qualified name with ``()``.
+    filename : str
+        What its code was compiled under.
+    first_line : int
+        Line number of ``lines[0]``.
+    lines : tuple of str
+        Without line ends.
+    offset : int
+        What is added to the line numbers of the code to give those of the source.
+    code : CodeType, optional
+        The one code object that is meant; None means all code of the file.
+    nested : tuple of CodeType
+        The code objects inside ``code``.
+    """
+
+    name: str
+    filename: str
+    first_line: int
+    lines: tuple[str, ...]
+    offset: int = 0
+    code: CodeType | None = None
+    nested: tuple[CodeType, ...] = field(default=(), repr=False)
+
+    def __contains__(self, line: int) -> bool:
+        return self.first_line <= line < self.first_line + len(self.lines)
+
+    def text_of(self, line: int) -> str:
+        """Give one line's text."""
+        return self.lines[line - self.first_line] if line in self else ""
+
+    def repeating_lines(self) -> frozenset[int]:
+        """List the lines that may run more than once: those in loops, functions and comprehensions.
+
+        Where the source does not parse (magics in it, parts of a file), every line may.
+        """
+        everything = frozenset(range(self.first_line, self.first_line + len(self.lines)))
+        if self.code is not None:
+            return everything
+        try:
+            tree = ast.parse("\n".join(self.lines))
+        except (SyntaxError, ValueError, RecursionError, MemoryError):
+            return everything
+        shift = self.first_line - 1
+        return frozenset(
+            line + shift
+            for node in ast.walk(tree)
+            if isinstance(node, _REPEATING)
+            for line in range(node.lineno, (node.end_lineno or node.lineno) + 1)
+        )
+
+
+def source_of_function(function: Callable[..., object]) -> Source:
+    """Find the source of a function, method or class method; decorators are looked through.
+
+    Raises
+    ------
+    BadArgument
+        If it is no Python function.
+    """
+    plain = inspect.unwrap(function) if callable(function) else function
+    plain = getattr(plain, "__func__", plain)
+    code = getattr(plain, "__code__", None)
+    if not isinstance(code, CodeType):
+        raise BadArgument(
+            f"{_short_name(function)} has no Python code to watch; name a function or method written in Python"
+        )
+    lines = linecache.getlines(code.co_filename)
+    last = max((line for *_, line in code.co_lines() if line is not None), default=code.co_firstlineno)
+    for nested in _nested(code):
+        last = max([last, *(line for *_, line in nested.co_lines() if line is not None)])
+    text = tuple(line.rstrip("\n") for line in lines[code.co_firstlineno - 1 : last])
+    text += ("",) * (last - code.co_firstlineno + 1 - len(text))
+    return Source(
+        f"{code.co_qualname}()", code.co_filename, code.co_firstlineno, text, 0, code, tuple(_nested(code))
+    )
+
+
+def source_of_with(frame: FrameType) -> Source:
+    """Find the body of the ``with`` statement that a frame is entering; without source, the whole file."""
+    code, line = frame.f_code, frame.f_lineno
+    lines = [text.rstrip("\n") for text in linecache.getlines(code.co_filename, frame.f_globals)]
+    first, last = line, max((number for *_, number in code.co_lines() if number), default=line)
+    try:
+        tree = ast.parse("\n".join(lines)) if lines else None
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        tree = None
+    if tree is not None:
+        for node in ast.walk(tree):
+            if isinstance(node, (ast.With, ast.AsyncWith)) and node.lineno <= line < node.body[0].lineno:
+                first, last = node.body[0].lineno, node.end_lineno or last
+    text = lines[first - 1 : last]
+    text += [""] * (last - first + 1 - len(text))
+    return Source("with", code.co_filename, first, tuple(text))
+
+
+def _nested(code: CodeType) -> Iterator[CodeType]:
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield constant
+            yield from _nested(constant)
+
+
+def _short_name(value: object) -> str:
+    name = getattr(value, "__qualname__", None)
+    return name if isinstance(name, str) else f"an object of type {type(value).__name__}"
