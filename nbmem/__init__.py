@@ -1,1 +1,64 @@
-"""x"""
+"""nbmem: what did this cell cost, which line, which variable; exact memory inspection for notebooks.
+
+In a notebook: ``%load_ext nbmem``, then ``%memit statement`` or a cell that begins with ``%%memtrace``.
+In Python: the functions listed here. Importing nbmem loads neither pandas nor IPython.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from nbmem._errors import AlreadyRunning, BadArgument, NbmemError, NotMeasured
+
+if TYPE_CHECKING:
+    from nbmem.reports.celltrace import CellTrace
+    from nbmem.reports.memit import MemitResult, memit
+    from nbmem.reports.recording import trace
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "AlreadyRunning",
+    "BadArgument",
+    "CellTrace",
+    "MemitResult",
+    "NbmemError",
+    "NotMeasured",
+    "memit",
+    "trace",
+]
+
+_PLACES = {
+    "CellTrace": "nbmem.reports.celltrace",
+    "MemitResult": "nbmem.reports.memit",
+    "memit": "nbmem.reports.memit",
+    "trace": "nbmem.reports.recording",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name when it is first used (PEP 562)."""
+    if name not in _PLACES:
+        raise AttributeError(f"module 'nbmem' has no attribute {name!r}")
+    value = getattr(import_module(_PLACES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+def load_ipython_extension(shell: Any) -> None:
+    """Load the magics: what ``%load_ext nbmem`` calls. Prints nothing; loading twice changes nothing."""
+    from nbmem.ipython.extension import load
+
+    load(shell)
+
+
+def unload_ipython_extension(shell: Any) -> None:
+    """Undo loading: what ``%unload_ext nbmem`` calls."""
+    from nbmem.ipython.extension import unload
+
+    unload(shell)

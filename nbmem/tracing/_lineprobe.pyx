@@ -32,6 +32,7 @@ cdef extern from "Python.h":
         pass
     ctypedef struct PyCodeObject:
         PyObject *co_filename
+        PyObject *co_name
         int co_flags
         int co_firstlineno
     ctypedef int (*Py_tracefunc)(PyObject *, PyFrameObject *, int, PyObject *)
@@ -47,6 +48,9 @@ cdef extern from "Python.h":
     int PyFrame_GetLasti(PyFrameObject *)
     int PyCode_Addr2Line(PyCodeObject *, int)
     PyFrameObject *PyEval_GetFrame()
+    Py_ssize_t PyCode_Size "Py_SIZE" (PyCodeObject *)
+    unsigned int PyUnicode_READ_CHAR(PyObject *, Py_ssize_t)
+    Py_ssize_t PyUnicode_GET_LENGTH(PyObject *)
     PyObject *PyDict_GetItemWithError(PyObject *, PyObject *)
 
 cdef extern from "_interpreter.h":
@@ -90,6 +94,16 @@ cdef struct Open:
     bint paused
 
 
+# Code objects seen last, and what is known of them.
+cdef enum:
+    KNOWN = 8
+
+
+cdef struct Known:
+    PyObject *code        # a reference is held: a freed code object's address may come back as another's
+    int scope
+
+
 cdef struct Scope:
     int first_line
     int line_count
@@ -117,6 +131,21 @@ cdef int _line_number(PyFrameObject *frame, PyCodeObject *code) noexcept:
         at -= 2
         line = PyCode_Addr2Line(code, at)
     return line
+
+
+cdef bint _is_one_line(PyCodeObject *code) noexcept:
+    cdef Py_ssize_t at
+    cdef int line
+    # "<listcomp>", "<lambda>" …; "<module>" is no part of a line
+    if PyUnicode_READ_CHAR(code.co_name, 0) != c'<' or (
+        PyUnicode_GET_LENGTH(code.co_name) > 1 and PyUnicode_READ_CHAR(code.co_name, 1) == c'm'
+    ):
+        return False
+    for at in range(min(PyCode_Size(code), 200)):
+        line = PyCode_Addr2Line(code, <int>(2 * at))
+        if line > 0 and line != code.co_firstlineno:
+            return False
+    return PyCode_Size(code) <= 200
 
 
 cdef int _pending(void *unused) noexcept with gil:
@@ -189,8 +218,9 @@ cdef class LineProbe:
     cdef dict filenames          # str -> scope number
     cdef list codes              # watched code objects (kept, so that their addresses stay theirs)
     cdef list code_scopes
-    cdef PyObject *last_code     # a reference is held
-    cdef int last_scope
+    cdef Known known[KNOWN]
+    cdef int last_known
+    cdef int next_known
     cdef Scope *scopes
     cdef int scope_count
     cdef Row *rows
@@ -226,12 +256,12 @@ cdef class LineProbe:
         self.codes = []
         self.code_scopes = []
         self.instrumented = []
-        self.last_scope = -1
+        memset(self.known, 0, sizeof(self.known))
         self.slot = -1
         self.tool = -1
 
     def __dealloc__(self):
-        Py_XDECREF(self.last_code)
+        self._forget_known()
         free(self.scopes)
         free(self.rows)
         free(self.opened)
@@ -251,7 +281,7 @@ cdef class LineProbe:
         scopes[self.scope_count] = Scope(first_line, line_count, offset, self.row_count)
         self.row_count += line_count
         self.scope_count += 1
-        self._forget_last()
+        self._forget_known()
         return self.scope_count - 1
 
     def watch_file(self, str filename not None, int line_count, int offset=0, same_as=None):
@@ -282,48 +312,59 @@ cdef class LineProbe:
         self.filenames[filename] = scope
         return scope
 
-    def watch_code(self, code, int line_count, same_as=None):
+    def watch_code(self, code, int first_line, int line_count, same_as=None):
         """Watch one code object, with the line numbers of its file; return the scope's number."""
         cdef int scope
         if same_as is None:
-            scope = self._add_scope(code.co_firstlineno, line_count, 0)
+            scope = self._add_scope(first_line, line_count, 0)
         else:
             scope = same_as
         self.codes.append(code)
         self.code_scopes.append(scope)
-        self._forget_last()
+        self._forget_known()
         if self.running and NBMEM_HAS_MONITORING:
             self._instrument(code)
         return scope
 
-    cdef void _forget_last(self) noexcept:
-        cdef PyObject *last = self.last_code
-        self.last_code = NULL
-        self.last_scope = -1
-        Py_XDECREF(last)
+    cdef void _forget_known(self) noexcept:
+        cdef PyObject *code
+        cdef int i
+        for i in range(KNOWN):
+            code = self.known[i].code
+            self.known[i].code = NULL
+            Py_XDECREF(code)
 
     cdef int _scope_of(self, PyCodeObject *code) noexcept:
+        """Tell which scope a code object is in, or -1. Runs at each call and line: mostly the first test."""
+        cdef Known *known = &self.known[self.last_known]
         cdef PyObject *found
+        cdef PyObject *old
         cdef Py_ssize_t index
-        cdef PyObject *last
-        if <PyObject *>code == self.last_code:
-            return self.last_scope
-        cdef int scope = -1
+        cdef int i
+        if known.code == <PyObject *>code:
+            return known.scope
+        for i in range(KNOWN):
+            if self.known[i].code == <PyObject *>code:
+                self.last_known = i
+                return self.known[i].scope
+        self.last_known = self.next_known
+        self.next_known = (self.next_known + 1) % KNOWN
+        known = &self.known[self.last_known]
+        known.scope = -1
         found = PyDict_GetItemWithError(<PyObject *>self.filenames, code.co_filename)
         if found != NULL:
-            scope = <int>(<object>found)
+            # Part of a line that is measured as a whole: what runs it is the line to name, and it may be hot.
+            known.scope = -1 if _is_one_line(code) else <int>(<object>found)
         else:
             for index in range(len(self.codes)):
                 if <PyObject *>self.codes[index] == <PyObject *>code:
-                    scope = self.code_scopes[index]
+                    known.scope = self.code_scopes[index]
                     break
-        # The memo holds a reference: a freed code object's address may come back as another's.
+        old = known.code
         Py_INCREF(<object>code)
-        last = self.last_code
-        self.last_code = <PyObject *>code
-        self.last_scope = scope
-        Py_XDECREF(last)
-        return scope
+        known.code = <PyObject *>code
+        Py_XDECREF(old)
+        return known.scope
 
     # -- start and stop
 
@@ -397,7 +438,7 @@ cdef class LineProbe:
         self._close_all()
         if not self.failed:
             self.counter.close(self.slot)
-        self._forget_last()
+        self._forget_known()
         self.codes.clear()
         result = []
         seen = set()

@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from types import CodeType, FrameType
 from typing import Any, Protocol
 
+from nbmem.tracing.sources import is_one_line
+
 #: What the probe may spend on exact readings: so many seconds at first, then this share of the time.
 SPEND_FREE, SPEND_SHARE = 0.060, 0.10
 #: Beyond that, lines that follow each other faster than this (seconds) are not read any more.
@@ -106,16 +108,19 @@ class LineProbe:
         self._filenames[filename] = scope
         return scope
 
-    def watch_code(self, code: CodeType, line_count: int, same_as: int | None = None) -> int:
+    def watch_code(
+        self, code: CodeType, first_line: int, line_count: int, same_as: int | None = None
+    ) -> int:
         """Watch one code object, with the line numbers of its file; return the scope's number."""
-        scope = self._add_scope(code.co_firstlineno, line_count, 0) if same_as is None else same_as
+        scope = self._add_scope(first_line, line_count, 0) if same_as is None else same_as
         self._codes.append((code, scope))
         return scope
 
     def _scope_of(self, code: CodeType) -> int:
         scope = self._filenames.get(code.co_filename)
         if scope is not None:
-            return scope
+            # Part of a line that is measured as a whole: what runs it is the line to name.
+            return -1 if is_one_line(code) else scope
         for watched, number in self._codes:
             if watched is code:
                 return number

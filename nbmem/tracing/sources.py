@@ -60,7 +60,7 @@ class Source:
         Where the source does not parse (magics in it, parts of a file), every line may.
         """
         everything = frozenset(range(self.first_line, self.first_line + len(self.lines)))
-        if self.code is not None:
+        if self.code is not None:  # a function's lines run as often as it is called
             return everything
         try:
             tree = ast.parse("\n".join(self.lines))
@@ -116,12 +116,20 @@ def source_of_with(frame: FrameType) -> Source:
                 first, last = node.body[0].lineno, node.end_lineno or last
     text = lines[first - 1 : last]
     text += [""] * (last - first + 1 - len(text))
-    return Source("with", code.co_filename, first, tuple(text))
+    inside = tuple(nested for nested in _nested(code) if first <= nested.co_firstlineno <= last)
+    return Source("with", code.co_filename, first, tuple(text), 0, code, inside)
+
+
+def is_one_line(code: CodeType) -> bool:
+    """Tell whether this is a comprehension, generator expression or lambda written on one line."""
+    if code.co_name[:1] != "<" or code.co_name == "<module>":
+        return False
+    return all(line in (None, code.co_firstlineno) for *_, line in code.co_lines())
 
 
 def _nested(code: CodeType) -> Iterator[CodeType]:
     for constant in code.co_consts:
-        if isinstance(constant, CodeType):
+        if isinstance(constant, CodeType) and not is_one_line(constant):
             yield constant
             yield from _nested(constant)
 

@@ -225,9 +225,9 @@ class Tracer:
         if source.code is None:
             scope = self._probe.watch_file(source.filename, source.first_line + count - 1, source.offset)
         else:
-            scope = self._probe.watch_code(source.code, count)
+            scope = self._probe.watch_code(source.code, source.first_line, count)
             for code in source.nested:
-                self._probe.watch_code(code, count, same_as=scope)
+                self._probe.watch_code(code, source.first_line, count, same_as=scope)
         self._sources.append(source)
         self._scopes[scope] = source
 

@@ -1,0 +1,26 @@
+"""Complete the flags of nbmem's magics."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from IPython.core.completer import SimpleCompletion, context_matcher
+
+from nbmem.ipython.traced import FLAGS
+
+_MEMIT_FLAGS = ("-r", "-t", "-i", "-c", "-o", "-q")
+_COMMANDS = {"%%memtrace": FLAGS, "%memit": _MEMIT_FLAGS, "%%memit": _MEMIT_FLAGS}
+
+
+@context_matcher(identifier="nbmem.flags")
+def complete_flags(context: Any) -> dict[str, Any]:
+    """Offer the flags while the word at the cursor begins with a dash, and nothing else then."""
+    match = re.match(r"\s*(%%?\w+)\s(?:.*\s)?(-[-\w]*)$", context.line_with_cursor[: context.cursor_position])
+    flags = _COMMANDS.get(match.group(1), ()) if match else ()
+    found = [flag for flag in flags if match is not None and flag.startswith(match.group(2))]
+    return {
+        "completions": [SimpleCompletion(text=flag, type="param") for flag in found],
+        "matched_fragment": match.group(2) if match else "",
+        "suppress": bool(found),
+    }

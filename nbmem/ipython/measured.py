@@ -1,0 +1,191 @@
+"""Measure a cell around its ordinary execution.
+
+The magic's line is taken off by an input transformer that leaves an empty line in its place, and the
+measuring starts and ends in ``pre_run_cell`` and ``post_run_cell``. So the cell keeps its meaning: line
+numbers, ``await``, the displayed value, exceptions, names.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from IPython.core.error import UsageError
+
+from nbmem._errors import NbmemError
+from nbmem.ipython.traced import TracedCell, parse_options
+from nbmem.tracing import Source
+
+_NAME = "%%memtrace"
+#: Cell magics that compile the cell's body themselves, and the file names that they give it.
+_COMPILING = {"%%time": ("<timed exec>", "<timed eval>"), "%%timeit": ("<magic-timeit>",)}
+
+
+@dataclass(frozen=True, slots=True)
+class SplitCell:
+    """A cell whose first line is our magic.
+
+    Parameters
+    ----------
+    arguments : str
+        What follows the magic's name.
+    lines : tuple of str
+        The whole cell without leading blank lines, without line ends.
+    dropped : int
+        Lines that do not reach the compiler: 0, as an empty line stands for the magic's; above another
+        cell magic, which must come first, all lines before that one.
+    """
+
+    arguments: str
+    lines: tuple[str, ...]
+    dropped: int
+
+
+def split(lines: list[str]) -> SplitCell | None:
+    """Take a cell apart if its first line is our magic."""
+    start = next((number for number, line in enumerate(lines) if line.strip()), len(lines))
+    plain = tuple(line.rstrip("\r\n") for line in lines[start:])
+    if not plain:
+        return None
+    name, _, arguments = plain[0].partition(" ")
+    if name.rstrip() != _NAME:
+        return None
+    following = next((number for number, line in enumerate(plain[1:], 1) if line.strip()), 0)
+    above_magic = following and plain[following].startswith("%%")
+    return SplitCell(arguments.strip(), plain, following if above_magic else 0)
+
+
+class MeasuredCells:
+    """The hooks that measure ``%%memtrace`` cells; at most one cell at a time is measured.
+
+    Parameters
+    ----------
+    shell : InteractiveShell
+    """
+
+    def __init__(self, shell: Any) -> None:
+        self._shell = shell
+        self._traced: TracedCell | None = None
+        self._split: SplitCell | None = None
+        self._info: Any = None
+        self._depth_unmeasured = 0
+
+    def install(self) -> None:
+        """Hook into the shell."""
+        self._shell.input_transformers_cleanup.append(self.transform)
+        self._shell.events.register("pre_run_cell", self.before)
+        self._shell.events.register("post_run_cell", self.after)
+
+    def remove(self) -> None:
+        """Unhook; a cell that is measured at the moment (it unloads nbmem) is let go unreported."""
+        self._shell.input_transformers_cleanup.remove(self.transform)
+        self._shell.events.unregister("pre_run_cell", self.before)
+        self._shell.events.unregister("post_run_cell", self.after)
+        traced, self._traced = self._traced, None
+        if traced is not None:
+            traced.finish(show=False)
+
+    # IPython calls this several times per cell, also to ask whether it is complete: nothing is remembered.
+    def transform(self, lines: list[str]) -> list[str]:
+        """Take the magic's line off, if its arguments can be used; else leave it to raise its UsageError."""
+        cell = split(lines)
+        if cell is None:
+            return lines
+        try:
+            parse_options(cell.arguments, self._shell.user_ns)
+        except (UsageError, NbmemError):
+            return lines
+        start = len(lines) - len(cell.lines)
+        if cell.dropped:
+            return lines[start + cell.dropped :]
+        return ["\n", *lines[start + 1 :]]
+
+    def before(self, info: Any) -> None:
+        """Start to measure, if the cell asks for it."""
+        lines = info.raw_cell.splitlines(keepends=True)
+        if self._traced is not None:
+            self._watch_nested(info)
+            return
+        cell = split(lines)
+        if cell is None:
+            return
+        try:
+            options = parse_options(cell.arguments, self._shell.user_ns)
+        except (UsageError, NbmemError):
+            return  # the magic itself is about to say so
+        names = self._file_names(info)
+        first = cell.dropped + 1 if cell.dropped else 2
+        source = Source("cell", names[0], first, cell.lines[first - 1 :], cell.dropped)
+        traced = TracedCell(self._shell, source, options, self._number(info))
+        for name in names[1:]:
+            traced.watch_alias(name, cell.dropped)
+        self._watch_compiled(traced, cell, cell.dropped)
+        self._traced, self._split, self._info = traced, cell, info
+        try:
+            traced.start()
+        except BaseException:
+            self._traced = None
+            raise
+
+    def after(self, result: Any) -> None:
+        """Stop and show, when the cell that was measured has ended."""
+        traced = self._traced
+        # No result: the cell was cancelled, and it can only be ours or one inside ours.
+        if traced is None or (result is not None and result.info is not self._info):
+            return
+        self._traced = self._split = self._info = None
+        never_ran = result is not None and result.error_before_exec is not None
+        traced.finish(show=not never_ran)
+
+    @property
+    def measuring(self) -> bool:
+        """Whether a cell is being measured."""
+        return self._traced is not None
+
+    def _watch_nested(self, info: Any) -> None:
+        """A cell magic runs the rest of the measured cell as a cell of its own: its lines are ours."""
+        assert self._traced is not None
+        assert self._split is not None
+        lines, own = self._split.lines, tuple(info.raw_cell.rstrip("\n").splitlines())
+        whole = tuple("\n".join(lines).rstrip("\n").splitlines())
+        if own and len(own) < len(whole) and whole[-len(own) :] == own and self._split.dropped:
+            offset = len(whole) - len(own)
+            for name in self._file_names(info):
+                self._traced.watch_alias(name, offset)
+
+    def _watch_compiled(self, traced: TracedCell, cell: SplitCell, start: int) -> None:
+        """``%%time`` and ``%%timeit`` beneath compile the body under names of their own."""
+        at = start
+        names: tuple[str, ...] = ()
+        while cell.dropped and at < len(cell.lines):
+            word = cell.lines[at].split(None, 1)
+            if word and not word[0].startswith("%%"):
+                break
+            if word:
+                names = _COMPILING.get(word[0], names)
+            at += 1
+        # A %time in the body compiles under the same name, with line numbers of its own.
+        if any("%time" in line for line in cell.lines[at:]):
+            return
+        for name in names:
+            traced.watch_alias(name, at)
+
+    def _file_names(self, info: Any) -> list[str]:
+        """Tell under which file names this cell's code is compiled: one, or two where that depends.
+
+        Up to IPython 9.15 the execution count is raised after ``pre_run_cell``, since then before it.
+        """
+        transformed = getattr(info, "transformed_cell", None) or self._shell.transform_cell(info.raw_cell)
+        count = self._shell.execution_count
+        names = [
+            self._shell.compile.get_code_name(info.raw_cell, transformed, number)
+            for number in (self._number(info), count)
+        ]
+        return list(dict.fromkeys(names))
+
+    def _number(self, info: Any) -> int:
+        count: int = self._shell.execution_count
+        history = self._shell.user_ns.get("In", ())
+        # Raised already? Then In does not have this cell's entry yet, but the count is one ahead.
+        raised = info.store_history and count > len(history)
+        return count - 1 if raised else count

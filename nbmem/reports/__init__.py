@@ -1,0 +1,1 @@
+"""Results as people meet them: pandas frames, text, static HTML and matplotlib."""

@@ -1,0 +1,146 @@
+"""A trace as static HTML: tables and one image, no script, no style sheet that a sanitiser would take."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+
+from nbmem._units import format_bytes, format_count, format_seconds
+from nbmem.heap import VariableChange
+from nbmem.reports import svg
+from nbmem.reports.selection import Block, blocks, headline, peak_line, variable_phrases
+from nbmem.reports.text import printable, size_text
+from nbmem.tracing import LineCost, StackCost, Trace
+
+# Literal colours, readable on white and on dark grey alike.
+_PEAK, _NET, _FREED = "#2f7ed8", "#d9822b", "#3d9a5f"
+_CELL = "padding:1px 8px;text-align:right;white-space:nowrap;vertical-align:top;border:0;"
+_SOURCE = (
+    "padding:1px 8px;text-align:left;white-space:pre;vertical-align:top;border:0;max-width:640px;"
+    "overflow:hidden;text-overflow:ellipsis;font-family:monospace;"
+)
+_FAINT = "opacity:0.65;"
+
+
+def trace_html(
+    trace: Trace, changes: Sequence[VariableChange], *, title: str, stacks: Sequence[StackCost] = ()
+) -> str:
+    """Write a trace as static HTML; all text that comes from the user's code is escaped."""
+    parts = [
+        f'<p style="margin:4px 0"><b>{escape(title)}</b> &nbsp;{escape(" · ".join(headline(trace)))}</p>',
+        *(_table(trace, block) for block in blocks(trace)),
+    ]
+    if any(not line.exact and line.hits for line in trace.lines):
+        parts.append(_small("~ sampled: the line ran too often to be read each time, hits are those seen"))
+    if changes:
+        parts.append(_small("names: " + " · ".join(variable_phrases(changes))))
+    timeline = trace.timeline
+    if len(timeline.seconds) >= 2:
+        picture = svg.timeline_svg(
+            timeline.seconds, timeline.resident_bytes, base=trace.summary.resident_before_bytes
+        )
+        parts.append(
+            svg.image(
+                picture,
+                description="Resident size over time, above the start: peak "
+                f"{format_bytes(trace.summary.peak_bytes, signed=True)} within "
+                f"{format_seconds(trace.summary.seconds)}",
+            )
+        )
+    if stacks:
+        parts.append(_stacks(stacks))
+    parts += [_small(f"note: {note}") for note in trace.notes]
+    return f'<div class="nbmem">{"".join(parts)}</div>'
+
+
+def _small(words: str) -> str:
+    return f'<p style="margin:2px 0;font-size:85%;{_FAINT}">{escape(printable(words))}</p>'
+
+
+def _table(trace: Trace, block: Block) -> str:
+    with_heap = trace.summary.net_bytes is not None
+    heads = [
+        ("line", "line number, as tracebacks show it"),
+        ("hits", "how often the line ran"),
+        ("time", "time in the line, calls included"),
+        ("peak", "highest resident size while the line ran, above the start"),
+        ("spike", "largest rise within one run of the line, given back or not"),
+        ("after", "resident size after the line minus before, summed"),
+    ]
+    if with_heap:
+        heads.append(("net", "heap bytes allocated by the line and alive at the end"))
+    head = "".join(f'<th style="{_CELL}" title="{hint}">{name}</th>' for name, hint in heads)
+    most_peak = max((line.peak_bytes or 0 for line in trace.lines), default=0)
+    most_net = max((abs(line.net_bytes or 0) for line in trace.lines), default=0)
+    highest = peak_line(trace)
+    rows = "".join(
+        _row(line, with_heap=with_heap, most_peak=most_peak, most_net=most_net, is_peak=line is highest)
+        for line in block.lines
+    )
+    if block.left_out:
+        rows += (
+            f'<tr><td style="{_SOURCE}{_FAINT}" colspan="{len(heads) + 1}">… {format_count(block.left_out)} '
+            "cheaper lines left out; .lines has them all</td></tr>"
+        )
+    name = block.name if block.name not in ("cell", "with") else ""
+    caption = (
+        f'<caption style="text-align:left;font-family:monospace;caption-side:top">{escape(name)}</caption>'
+        if name
+        else ""
+    )
+    return (
+        f'<table style="font-size:90%;border-collapse:collapse;margin:4px 0">{caption}'
+        f'<thead><tr>{head}<th style="{_CELL}text-align:left">source</th></tr></thead>'
+        f"<tbody>{rows}</tbody></table>"
+    )
+
+
+def _row(line: LineCost, *, with_heap: bool, most_peak: int, most_net: int, is_peak: bool) -> str:
+    about = "" if line.exact else "~"
+    ran = bool(line.hits)
+    cells = [
+        f"{line.line}",
+        f"{about}{format_count(line.hits)}" if ran else "",
+        f"{about}{format_seconds(line.seconds)}" if ran else "",
+        _sized(line.peak_bytes, most_peak, _PEAK, bold=is_peak) if ran else "",
+        size_text(line.spike_bytes) if ran else "",
+        size_text(line.increment_bytes) if ran else "",
+    ]
+    if with_heap:
+        color = _NET if (line.net_bytes or 0) >= 0 else _FREED
+        cells.append(_sized(line.net_bytes, most_net, color) if ran or line.net_bytes else "")
+    figures = "".join(f'<td style="{_CELL}">{cell}</td>' for cell in cells)
+    source = escape(printable(line.source)) or "&nbsp;"
+    mark = f' <b style="color:{_PEAK}">◀ peak</b>' if is_peak else ""
+    return f'<tr>{figures}<td style="{_SOURCE}">{source}{mark}</td></tr>'
+
+
+def _sized(size: int | None, most: int, color: str, *, bold: bool = False) -> str:
+    """A figure with a bar under it; the figure is the bar's text twin."""
+    words = size_text(size)
+    if bold:
+        words = f"<b>{words}</b>"
+    if not size or most <= 0:
+        return words
+    width = max(round(60 * abs(size) / most), 1)
+    return (
+        f'{words}<div style="height:3px;width:60px;margin-left:auto;background-color:rgba(128,128,128,0.18)">'
+        f'<div style="height:3px;width:{width}px;background-color:{color}"></div></div>'
+    )
+
+
+def _stacks(stacks: Sequence[StackCost]) -> str:
+    items = []
+    for stack in stacks:
+        live = format_bytes(stack.live_bytes) if stack.live_bytes is not None else "–"
+        count = f", {format_count(stack.allocation_count)} allocations" if stack.allocation_count else ""
+        frames = "\n".join(
+            f"{function or '?'}  {file}:{number}" for function, file, number in stack.frames
+        ) or "(no Python frame)"
+        where = f" from line {stack.line}" if stack.line is not None else ""
+        items.append(
+            f"<details><summary>{live} at the heap's peak, net {format_bytes(stack.net_bytes)}{count}{where}"
+            f'</summary><pre style="margin:2px 16px;font-size:85%;background-color:transparent">'
+            f"{escape(frames)}</pre></details>"
+        )
+    return f'<div style="font-size:90%"><p style="margin:4px 0"><b>allocation stacks</b></p>{"".join(items)}</div>'

@@ -1,0 +1,64 @@
+"""A trace as a matplotlib figure."""
+
+from __future__ import annotations
+
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+from nbmem._units import MIB
+from nbmem.tracing import Trace
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+#: Lines that ran for less than this share of the time get no label.
+_LABELLED_SHARE = 0.03
+
+
+def plot_trace(trace: Trace, *, title: str) -> Figure:
+    """Draw resident size above the start over time, with the line that ran as bands beneath.
+
+    The figure is not registered with pyplot: showing it is left to its caller, and nothing keeps it.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    timeline = trace.timeline
+    figure = Figure(figsize=(9, 4), layout="constrained")
+    FigureCanvasAgg(figure)
+    sizes, bands = figure.subplots(2, 1, sharex=True, height_ratios=(5, 1))
+    base = trace.summary.resident_before_bytes
+    seconds = list(timeline.seconds)
+    values = [(size - base) / MIB for size in timeline.resident_bytes]
+    sizes.fill_between(seconds, values, alpha=0.2, step=None)
+    sizes.plot(seconds, values, linewidth=1.3)
+    peak = trace.summary.peak_bytes / MIB
+    sizes.axhline(peak, linewidth=0.8, linestyle="--", color="0.5")
+    sizes.annotate(
+        f"peak {peak:+,.1f} MiB", (0, peak), xytext=(4, -4), textcoords="offset points", va="top", color="0.4"
+    )
+    sizes.set_ylabel("resident size above\nthe start (MiB)")
+    sizes.set_title(title, loc="left", fontsize="medium")
+    span = max(trace.summary.seconds, 1e-9)
+    for number, (start, end, name, line) in enumerate(_bands(trace, span)):
+        bands.axvspan(start, end, color=f"C{number % 10}", alpha=0.35, linewidth=0)
+        if end - start >= _LABELLED_SHARE * span:
+            label = f"{line}" if name in ("cell", "with") else f"{name} {line}"
+            bands.text((start + end) / 2, 0.5, label, ha="center", va="center", fontsize="small", clip_on=True)
+    bands.set_yticks([])
+    bands.set_ylim(0, 1)
+    bands.set_ylabel("line", rotation=0, ha="right", va="center")
+    bands.set_xlabel("seconds")
+    bands.set_xlim(0, span)
+    return figure
+
+
+def _bands(trace: Trace, span: float) -> list[tuple[float, float, str, int]]:
+    """Group neighbouring points of one line: start, end, name of the source, line."""
+    timeline = trace.timeline
+    points = list(zip(timeline.seconds, timeline.functions, timeline.lines, strict=True))
+    runs = [(group[0][0], key) for key, part in groupby(points, lambda p: (p[1], p[2])) if (group := list(part))]
+    ends = [start for start, _ in runs[1:]] + [span]
+    return [
+        (start, end, name, line) for (start, (name, line)), end in zip(runs, ends, strict=True) if line
+    ]

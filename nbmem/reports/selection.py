@@ -1,0 +1,90 @@
+"""What of a trace is shown: the headline, the lines that matter, the changes that matter."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from nbmem._units import format_bytes, format_count, format_seconds
+from nbmem.heap import VariableChange
+from nbmem.tracing import LineCost, Trace
+
+#: Reports show so many lines at most; frames have all of them.
+MOST_LINES = 200
+_MOST_VARIABLES = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """The lines of one piece of source that are shown; ``left_out`` cheaper ones are not."""
+
+    name: str
+    lines: tuple[LineCost, ...]
+    left_out: int
+
+
+def headline(trace: Trace) -> list[str]:
+    """Give the totals as short phrases."""
+    summary = trace.summary
+    parts = [
+        format_seconds(summary.seconds),
+        f"peak {format_bytes(summary.peak_bytes, signed=True)}",
+        f"after {format_bytes(summary.increment_bytes, signed=True)}",
+    ]
+    if summary.net_bytes is not None:
+        parts.append(f"heap net {format_bytes(summary.net_bytes, signed=True)}")
+    parts.append(f"resident now {format_bytes(summary.resident_after_bytes)}")
+    if summary.gc_count:
+        times = "time" if summary.gc_count == 1 else "times"
+        parts.append(f"gc {format_count(summary.gc_count)} {times}, {format_seconds(summary.gc_seconds)}")
+    parts.append("exact peak" if summary.exact else "peak NOT exact (polled)")
+    return parts
+
+
+def blocks(trace: Trace) -> list[Block]:
+    """Group the lines by piece of source; of long ones, keep the costliest lines, in their order."""
+    names = dict.fromkeys(line.function for line in trace.lines)
+    result = []
+    for name in names:
+        lines = [line for line in trace.lines if line.function == name]
+        while lines and not lines[-1].source.strip() and not lines[-1].hits:
+            lines.pop()
+        kept = lines
+        if len(lines) > MOST_LINES:
+            ranked = sorted(lines, key=_weight, reverse=True)[:MOST_LINES]
+            chosen = {line.line for line in ranked}
+            kept = [line for line in lines if line.line in chosen]
+        result.append(Block(name, tuple(kept), len(lines) - len(kept)))
+    return result
+
+
+def _weight(line: LineCost) -> tuple[int, float]:
+    return max(line.spike_bytes or 0, abs(line.net_bytes or 0), abs(line.increment_bytes or 0)), line.seconds
+
+
+def peak_line(trace: Trace) -> LineCost | None:
+    """Find the line that was running at the peak: the innermost of those that saw it."""
+    seen = [line for line in trace.lines if line.peak_bytes is not None and line.hits]
+    if not seen or trace.summary.peak_bytes < 1 << 20:
+        return None
+    highest = max(line.peak_bytes or 0 for line in seen)
+    return max(
+        (line for line in seen if (line.peak_bytes or 0) == highest),
+        key=lambda line: (line.spike_bytes or 0, line.function != "cell"),
+    )
+
+
+def variable_phrases(changes: Sequence[VariableChange]) -> list[str]:
+    """Say what became of the names, the largest first; the smallest are only counted."""
+    phrases = [
+        f"{change.change} {change.name} ({change.type}, {format_bytes(change.bytes)})"
+        if change.change == "new"
+        else f"{change.change} {change.name} ({change.type}, {format_bytes(change.before_bytes)})"
+        if change.change == "deleted"
+        else f"{change.change} {change.name} ({change.type}, "
+        f"{format_bytes(change.before_bytes)} → {format_bytes(change.bytes)})"
+        for change in changes[:_MOST_VARIABLES]
+    ]
+    if len(changes) > _MOST_VARIABLES:
+        phrases.append(f"and {len(changes) - _MOST_VARIABLES} more (see .variables)")
+    return phrases
