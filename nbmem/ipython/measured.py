@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from IPython.core.error import UsageError
+from IPython.core.inputtransformer2 import classic_prompt, ipython_prompt, leading_indent
 
 from nbmem._errors import NbmemError
 from nbmem.ipython.traced import TracedCell, parse_options
@@ -95,10 +96,15 @@ class MeasuredCells:
             parse_options(cell.arguments, self._shell.user_ns)
         except (UsageError, NbmemError):
             return lines
-        start = len(lines) - len(cell.lines)
+        body = lines[len(lines) - len(cell.lines) + (cell.dropped or 1) :]
         if cell.dropped:
-            return lines[start + cell.dropped :]
-        return ["\n", *lines[start + 1 :]]
+            return body
+        # IPython has cleaned the cell up already, but saw only the magic's line as its beginning.
+        blank = next((number for number, line in enumerate(body) if line.strip()), 0)
+        code = body[blank:]
+        for clean in (leading_indent, classic_prompt, ipython_prompt):
+            code = clean(code)
+        return ["\n", *body[:blank], *code]
 
     def before(self, info: Any) -> None:
         """Start to measure, if the cell asks for it."""
@@ -149,7 +155,9 @@ class MeasuredCells:
         lines, own = self._split.lines, tuple(info.raw_cell.rstrip("\n").splitlines())
         whole = tuple("\n".join(lines).rstrip("\n").splitlines())
         if own and len(own) < len(whole) and whole[-len(own) :] == own and self._split.dropped:
-            offset = len(whole) - len(own)
+            # IPython strips leading blank lines before it numbers them
+            blank = next((number for number, line in enumerate(own) if line.strip()), 0)
+            offset = len(whole) - len(own) + blank
             for name in self._file_names(info):
                 self._traced.watch_alias(name, offset)
 

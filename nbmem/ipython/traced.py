@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -87,7 +88,7 @@ def _function(name: str, namespace: Mapping[str, object]) -> Callable[..., objec
     """Find a function by its dotted name; nothing is called or evaluated."""
     first, *rest = name.split(".")
     try:
-        value: Any = namespace[first]
+        value: Any = namespace[first] if first in namespace else vars(builtins)[first]
         for part in rest:
             value = getattr(value, part)
     except (KeyError, AttributeError):

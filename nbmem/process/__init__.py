@@ -6,6 +6,7 @@ from nbmem.process.allocators import (
     allocated_block_count,
     malloc_counters,
     pymalloc_counters,
+    release_free_memory,
 )
 from nbmem.process.gcevents import GcEvent, GcLog, GcRecorder
 from nbmem.process.peak import (
@@ -36,4 +37,5 @@ __all__ = [
     "has_exact_peak",
     "malloc_counters",
     "pymalloc_counters",
+    "release_free_memory",
 ]

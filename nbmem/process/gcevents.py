@@ -5,6 +5,8 @@ from __future__ import annotations
 import gc
 import time
 from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Self
 
 #: Collections kept one by one; the totals count all of them, however many there were.
 KEPT_EVENTS = 10_000
@@ -40,7 +42,7 @@ class GcLog:
 
 
 class GcRecorder:
-    """Record collections through ``gc.callbacks`` between ``start()`` and ``stop()``."""
+    """Record collections through ``gc.callbacks`` between ``start()`` and ``stop()``; also a context manager."""
 
     def __init__(self) -> None:
         self.log = GcLog()
@@ -60,6 +62,15 @@ class GcRecorder:
                 del gc.callbacks[index]
                 break
         return self.log
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
 
     def _on_event(self, phase: str, info: dict[str, int]) -> None:
         now = time.perf_counter()

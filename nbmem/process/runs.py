@@ -11,16 +11,31 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
 
+from nbmem.process.allocators import release_free_memory
+from nbmem.process.gcevents import GcRecorder
 from nbmem.process.peak import Interval, PeakMeter
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One run: its interval of resident size, its duration, and whether it came to its end."""
+    """One run.
+
+    Parameters
+    ----------
+    interval : Interval
+        Resident size.
+    seconds : float
+        Its duration.
+    finished : bool
+        Whether it came to its end.
+    freed_count : int
+        Objects that full garbage collections freed meanwhile; some may have been garbage before.
+    """
 
     interval: Interval
     seconds: float
     finished: bool
+    freed_count: int
 
 
 class _DeadlineExceeded(BaseException):
@@ -52,9 +67,12 @@ def measure_runs(
     Returns
     -------
     list of Run
-        At least one. An exception of the code passes through; garbage is collected before the first.
+        At least one. An exception of the code passes through. Before the first, young garbage is collected
+        (a full collection would take longer than most statements, and old garbage is in the baseline and
+        in the peak alike), and memory that malloc holds free is given back, so that its reuse shows.
     """
-    gc.collect()
+    gc.collect(1)
+    release_free_memory()
     runs: list[Run] = []
     deadline = None if timeout is None else time.perf_counter() + timeout
     while len(runs) < repeat:
@@ -62,8 +80,9 @@ def measure_runs(
         if runs and left is not None and left <= 0:
             break
         meter = PeakMeter(include_children=include_children, interval=interval)
+        collections = GcRecorder()
         finished = False
-        with meter:
+        with collections, meter:
             began = time.perf_counter()
             try:
                 with _stopping_after(left):
@@ -73,7 +92,8 @@ def measure_runs(
                 # its frames hold the run's locals, which are about to be measured as kept
                 error.__traceback__ = None
             seconds = time.perf_counter() - began
-        runs.append(Run(meter.result, seconds, finished))
+        freed = sum(event.collected_count for event in collections.log.events if event.generation == 2)
+        runs.append(Run(meter.result, seconds, finished, freed))
         if not finished:
             break
     return runs

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from nbmem._errors import BadArgument
-from nbmem._units import MIB, format_seconds
+from nbmem._units import MIB, format_count, format_seconds
 from nbmem.process.runs import Run, measure_runs
 
 if TYPE_CHECKING:
@@ -98,6 +98,12 @@ class MemitResult:
             done = sum(run.finished for run in self._runs)
             lines.append(
                 f"stopped after {format_seconds(self.timeout or 0.0)}: {done} of {self.repeat} runs finished"
+            )
+        freed = sum(run.freed_count for run in self._runs)
+        if freed >= 1000:
+            lines.append(
+                f"a full garbage collection freed {format_count(freed)} objects meanwhile; if they were there "
+                "before, the increment is too low: run it again"
             )
         if not self.exact:
             reason = "child processes" if self.include_children else "this system keeps no exact peak, it"

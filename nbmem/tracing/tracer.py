@@ -23,6 +23,7 @@ from nbmem.process import (
     counter,
     has_exact_peak,
     malloc_counters,
+    release_free_memory,
 )
 from nbmem.tracing import _lineprobe_twin
 from nbmem.tracing.allocations import AllocationLog, AllocationTracer, Frame, best_tracer
@@ -166,7 +167,6 @@ class _Recorded:
     seconds: float = 0.0
     rows: list[Any] = field(default_factory=list)
     timeline: tuple[array[float], array[int], array[int]] | None = None
-    gc: GcLog = field(default_factory=GcLog)
 
 
 class Tracer:
@@ -259,6 +259,7 @@ class Tracer:
     def _start(self) -> None:
         if not self._rss_only:
             self._start_allocations()
+        release_free_memory()
         self._before = (allocated_block_count(), _malloc_in_use())
         self._gc.start()
         self._undo.append(self._gc.stop)
@@ -345,8 +346,8 @@ class Tracer:
             malloc_bytes=malloc,
             allocation_count=_sum(stack.allocation_count for stack in stacks) if log and log.count is not None else None,
             python_blocks=blocks,
-            gc_count=recorded.gc.count,
-            gc_seconds=recorded.gc.seconds,
+            gc_count=self._gc.log.count,
+            gc_seconds=self._gc.log.seconds,
             exact=interval.exact,
             lines_by=self._lines_by(),
             allocations_by=log.means if log is not None else "not traced",
