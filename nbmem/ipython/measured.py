@@ -86,7 +86,7 @@ class MeasuredCells:
         if traced is not None:
             traced.finish(show=False)
 
-    # IPython calls this several times per cell, also to ask whether it is complete: nothing is remembered.
+    # IPython calls this several times per cell: nothing is remembered.
     def transform(self, lines: list[str]) -> list[str]:
         """Take the magic's line off, if its arguments can be used; else leave it to raise its UsageError."""
         cell = split(lines)
@@ -105,6 +105,10 @@ class MeasuredCells:
         for clean in (leading_indent, classic_prompt, ipython_prompt):
             code = clean(code)
         return ["\n", *body[:blank], *code]
+
+    # Whether a cell is complete is asked of the cell as typed: a terminal then waits for the body of a cell
+    # magic until a blank line, as it does for every other. (IPython passes over a transformer marked so.)
+    transform.has_side_effects = True  # type: ignore[attr-defined]
 
     def before(self, info: Any) -> None:
         """Start to measure, if the cell asks for it."""
