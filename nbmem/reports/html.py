@@ -79,7 +79,7 @@ def _table(trace: Trace, block: Block) -> str:
     )
     if block.left_out:
         rows += (
-            f'<tr><td style="{_SOURCE}{_FAINT}" colspan="{len(heads) + 1}">… {format_count(block.left_out)} '
+            f'<tr><td style="{_SOURCE}{_FAINT}" colspan="{len(heads) + 2}">… {format_count(block.left_out)} '
             "cheaper lines left out; .lines has them all</td></tr>"
         )
     name = block.name if block.name not in ("cell", "with") else ""
@@ -90,7 +90,7 @@ def _table(trace: Trace, block: Block) -> str:
     )
     return (
         f'<table style="font-size:90%;border-collapse:collapse;margin:4px 0">{caption}'
-        f'<thead><tr>{head}<th style="{_CELL}text-align:left">source</th></tr></thead>'
+        f'<thead><tr>{head}<th style="{_CELL}"></th><th style="{_CELL}text-align:left">source</th></tr></thead>'
         f"<tbody>{rows}</tbody></table>"
     )
 
@@ -111,8 +111,11 @@ def _row(line: LineCost, *, with_heap: bool, most_peak: int, most_net: int, is_p
         cells.append(_sized(line.net_bytes, most_net, color) if ran or line.net_bytes else "")
     figures = "".join(f'<td style="{_CELL}">{cell}</td>' for cell in cells)
     source = escape(printable(line.source)) or "&nbsp;"
-    mark = f' <b style="color:{_PEAK}">◀ peak</b>' if is_peak else ""
-    return f'<tr>{figures}<td style="{_SOURCE}">{source}{mark}</td></tr>'
+    mark = "peak ▸" if is_peak else ""
+    return (
+        f'<tr>{figures}<td style="{_CELL}padding:1px 0;color:{_PEAK}"><b>{mark}</b></td>'
+        f'<td style="{_SOURCE}" title="{escape(printable(line.source))}">{source}</td></tr>'
+    )
 
 
 def _sized(size: int | None, most: int, color: str, *, bold: bool = False) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from nbmem._units import format_bytes, format_count, format_seconds
+from nbmem._units import KIB, format_bytes, format_count, format_seconds
 from nbmem.heap import VariableChange
 from nbmem.tracing import LineCost, Trace
 
@@ -33,6 +33,8 @@ def headline(trace: Trace) -> list[str]:
     ]
     if summary.net_bytes is not None:
         parts.append(f"heap net {format_bytes(summary.net_bytes, signed=True)}")
+    if abs(summary.arrow_bytes or 0) >= KIB:
+        parts.append(f"Arrow {format_bytes(summary.arrow_bytes or 0, signed=True)}")
     parts.append(f"resident now {format_bytes(summary.resident_after_bytes)}")
     if summary.gc_count:
         times = "time" if summary.gc_count == 1 else "times"
@@ -75,16 +77,18 @@ def peak_line(trace: Trace) -> LineCost | None:
 
 
 def variable_phrases(changes: Sequence[VariableChange]) -> list[str]:
-    """Say what became of the names, the largest first; the smallest are only counted."""
-    phrases = [
-        f"{change.change} {change.name} ({change.type}, {format_bytes(change.bytes)})"
-        if change.change == "new"
-        else f"{change.change} {change.name} ({change.type}, {format_bytes(change.before_bytes)})"
-        if change.change == "deleted"
-        else f"{change.change} {change.name} ({change.type}, "
-        f"{format_bytes(change.before_bytes)} → {format_bytes(change.bytes)})"
-        for change in changes[:_MOST_VARIABLES]
-    ]
-    if len(changes) > _MOST_VARIABLES:
-        phrases.append(f"and {len(changes) - _MOST_VARIABLES} more (see .variables)")
+    """Say what became of the names, the largest first; the small ones are only counted."""
+    shown = [change for change in changes if max(change.bytes, change.before_bytes) >= KIB][:_MOST_VARIABLES]
+    phrases = [f"{change.change} {change.name} ({change.type}, {_sizes(change)})" for change in shown]
+    rest = len(changes) - len(shown)
+    if rest:
+        phrases.append(f"{'and ' if shown else ''}{rest} small (see .variables)")
     return phrases
+
+
+def _sizes(change: VariableChange) -> str:
+    if change.change == "deleted":
+        return format_bytes(change.before_bytes)
+    if change.change == "new" or change.bytes == change.before_bytes:
+        return format_bytes(change.bytes)
+    return f"{format_bytes(change.before_bytes)} → {format_bytes(change.bytes)}"

@@ -79,7 +79,8 @@ cdef struct Row:
     int64_t spike
     int active
     bint inexact
-    bint suspect
+    bint paused           # its frame was running when the probe went quiet
+    bint entered          # its code was entered while the probe was quiet
     int64_t burst
     int64_t window
 
@@ -102,6 +103,7 @@ cdef enum:
 cdef struct Known:
     PyObject *code        # a reference is held: a freed code object's address may come back as another's
     int scope
+    int64_t told          # the burst after which its lines were marked as entered
 
 
 cdef struct Scope:
@@ -165,7 +167,13 @@ cdef void _tick(int64_t resident) noexcept nogil:
 
 
 cdef int _is_watched(PyObject *code) noexcept:
-    return _active != NULL and (<LineProbe>_active)._scope_of(<PyCodeObject *>code) >= 0
+    cdef LineProbe probe
+    if _active == NULL:
+        return 0
+    probe = <LineProbe>_active
+    if probe.quiet:
+        probe._enter_unseen(<PyCodeObject *>code)
+    return probe._scope_of(<PyCodeObject *>code) >= 0
 
 
 cdef int _trace(PyObject *self, PyFrameObject *frame, int what, PyObject *arg) noexcept:
@@ -351,6 +359,7 @@ cdef class LineProbe:
         self.next_known = (self.next_known + 1) % KNOWN
         known = &self.known[self.last_known]
         known.scope = -1
+        known.told = 0
         found = PyDict_GetItemWithError(<PyObject *>self.filenames, code.co_filename)
         if found != NULL:
             # Part of a line that is measured as a whole: what runs it is the line to name, and it may be hot.
@@ -415,10 +424,10 @@ cdef class LineProbe:
         Returns
         -------
         list of tuple
-    ``(scope, line, hits, seconds, peak_bytes, increment_bytes, spike_bytes, sampled, suspect)``,
+    ``(scope, line, hits, seconds, peak_bytes, increment_bytes, spike_bytes, sampled, paused, entered)``,
             one per line that ran, by scope and line. ``peak_bytes`` is the highest resident size.
-            ``sampled``: figures are from samples; ``suspect``: it ran shortly before the probe went
-            quiet, so it may have run unseen as well.
+                        ``sampled``: figures are from samples; ``paused``: its frame ran when the probe went quiet, so
+            in a loop it may have run unseen; ``entered``: its code was entered unseen.
         """
         global _active, _sampling
         cdef int i, scope, row
@@ -453,7 +462,8 @@ cdef class LineProbe:
                     result.append((
                         scope, s.first_line + i, self.rows[row].hits, self.rows[row].seconds,
                         self.rows[row].peak, self.rows[row].increment, self.rows[row].spike,
-                        bool(self.rows[row].inexact or self.failed), bool(self.rows[row].suspect),
+                        bool(self.rows[row].inexact or self.failed),
+                        bool(self.rows[row].paused), bool(self.rows[row].entered),
                     ))
         return result
 
@@ -628,10 +638,12 @@ cdef class LineProbe:
     cdef void _go_quiet(self, double at) noexcept:
         global _sampling
         cdef int i
+        cdef PyCodeObject *code
+        for i in range(self.open_count):
+            code = PyFrame_GetCode(<PyFrameObject *>self.opened[i].frame)
+            self._mark_lines(code, self._scope_of(code), False)
+            Py_DECREF(<object>code)
         self._close_all()
-        for i in range(self.row_count):
-            if self.rows[i].burst == self.burst:
-                self.rows[i].suspect = True
         self.sampled = True
         self.quiet = True
         self.window_began = _now()
@@ -640,6 +652,31 @@ cdef class LineProbe:
         else:
             nbmem_arm(0)
         _sampling = 1
+
+    cdef void _mark_lines(self, PyCodeObject *code, int scope, bint entered) noexcept:
+        """Mark the lines of a code object that may run unseen."""
+        cdef Py_ssize_t at
+        cdef int row, last = -1, line
+        if scope < 0:
+            return
+        for at in range(PyCode_Size(code)):
+            line = PyCode_Addr2Line(code, <int>(2 * at))
+            if line <= 0 or line == last:
+                continue
+            last = line
+            row = self._row(scope, line)
+            if row >= 0 and entered:
+                self.rows[row].entered = True
+            elif row >= 0:
+                self.rows[row].paused = True
+
+    cdef void _enter_unseen(self, PyCodeObject *code) noexcept:
+        """Watched code starts while the probe is quiet."""
+        cdef int scope = self._scope_of(code)
+        cdef Known *known = &self.known[self.last_known]
+        if scope >= 0 and known.told != self.burst:
+            known.told = self.burst
+            self._mark_lines(code, scope, True)
 
     cdef void _sample(self) noexcept:
         """Run on the watched thread, between two instructions, while the probe is quiet."""
@@ -793,10 +830,13 @@ cdef class LineProbe:
             sys.monitoring.set_local_events(
                 self.tool, code, events.LINE | events.PY_RETURN | events.PY_YIELD
             )
+        elif threading.get_ident() == self.ident:
+            self._enter_unseen(<PyCodeObject *><PyObject *>code)
 
     cdef void _set_local_events(self, bint on) noexcept:
         events = sys.monitoring.events
-        wanted = events.LINE | events.PY_RETURN | events.PY_YIELD if on else 0
+        # While quiet, only that the code is entered is of interest.
+        wanted = events.LINE | events.PY_RETURN | events.PY_YIELD if on else events.PY_START
         try:
             for code in self.instrumented:
                 sys.monitoring.set_local_events(self.tool, code, wanted)
@@ -804,9 +844,12 @@ cdef class LineProbe:
             self.lost = True
 
     def _on_start(self, code, offset):
-        if self._scope_of(<PyCodeObject *><PyObject *>code) >= 0 and code not in _ByIdentity(self.instrumented):
+        if self._scope_of(<PyCodeObject *><PyObject *>code) < 0:
+            return sys.monitoring.DISABLE
+        if code not in _ByIdentity(self.instrumented):
             self._instrument(code)
-        return sys.monitoring.DISABLE
+        if self.quiet and threading.get_ident() == self.ident:
+            self._enter_unseen(<PyCodeObject *><PyObject *>code)
 
     def _on_resume(self, code, offset):
         cdef int scope = self._scope_of(<PyCodeObject *><PyObject *>code)

@@ -137,7 +137,7 @@ class LineProbe:
         sys.settrace(self._trace_function)
         return True
 
-    def stop(self) -> list[tuple[int, int, int, float, int, int, int, bool, bool]]:
+    def stop(self) -> list[tuple[int, int, int, float, int, int, int, bool, bool, bool]]:
         """Disarm; return the rows that ran (see the native probe)."""
         if not self._running:
             return []
@@ -161,7 +161,7 @@ class LineProbe:
             seen.add(scope.base)
             for line, row in sorted(scope.rows.items()):
                 result.append(
-                    (number, line, row.hits, row.seconds, row.peak, row.increment, row.spike, row.sampled, False)
+                    (number, line, row.hits, row.seconds, row.peak, row.increment, row.spike, row.sampled, False, False)
                 )
         return result
 

@@ -12,9 +12,13 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from nbmem._errors import AlreadyRunning
+from nbmem._units import format_bytes
 
 #: Above so many events, allocations are not counted one by one: 0.3 s per million is too long to wait.
 COUNTED_EVENTS = 5_000_000
+
+#: Smaller mappings are always counted.
+SMALLEST_RESERVATION = 64 << 20
 
 #: From pandas' inside back to the cell's line takes 9 to 12 frames (measured); each frame costs.
 TRACEMALLOC_FRAMES = 15
@@ -66,8 +70,8 @@ class AllocationTracer(Protocol):
     def stop(self) -> None:
         """End the recording, quickly; reading is for later."""
 
-    def read(self) -> AllocationLog:
-        """Read what was recorded, and let go of it."""
+    def read(self, risen: int) -> AllocationLog:
+        """Read what was recorded, and let go of it; ``risen``: how far the resident size rose, bytes."""
 
 
 def best_tracer(*, objects: bool) -> AllocationTracer:
@@ -103,7 +107,7 @@ class MemrayTracer:
             # memray needs the profile function of every thread, and would not give it back.
             raise AlreadyRunning("a profiler holds the profile function")
 
-        self._directory = tempfile.TemporaryDirectory(prefix="nbmem-")
+        self._directory = tempfile.TemporaryDirectory(prefix="nbmem-trace-")
         self._path = os.path.join(self._directory.name, "capture")
         # What was allocated is the user's data: nobody else reads it (memray makes the file 0644).
         os.close(os.open(self._path, os.O_CREAT | os.O_WRONLY | os.O_EXCL, 0o600))
@@ -154,13 +158,13 @@ class MemrayTracer:
         if tracker is not None:
             tracker.__exit__(None, None, None)
 
-    def read(self) -> AllocationLog:
+    def read(self, risen: int) -> AllocationLog:
         """Read what was recorded, and let go of the file."""
         import memray
 
         try:
             with memray.FileReader(self._path) as reader:
-                return self._read_from(reader)
+                return self._read_from(reader, risen)
         except KeyboardInterrupt:
             return AllocationLog("memray", notes=("reading the allocations was interrupted",))
         except OSError as error:
@@ -168,18 +172,33 @@ class MemrayTracer:
         finally:
             self._release()
 
-    def _read_from(self, reader: Any) -> AllocationLog:
+    def _read_from(self, reader: Any, risen: int) -> AllocationLog:
+        from memray import AllocatorType
+
         notes = []
+        # A mapping larger than all that the resident size rose was reserved, not used: allocators inside
+        # libraries (Arrow's mimalloc: 1 GiB) map so. Counting it would drown what was allocated.
+        untouched = max(risen, SMALLEST_RESERVATION)
+        reserved = 0
         stacks: dict[tuple[Frame, ...], AllocationStack] = {}
         empty = AllocationStack((), 0, 0, 0)
         for record in reader.get_high_watermark_allocation_records(merge_threads=True):
+            if record.allocator == AllocatorType.MMAP.value and record.size > untouched:
+                reserved = max(reserved, record.size)
+                continue
             frames = tuple(record.stack_trace())
             old = stacks.get(frames, empty)
             stacks[frames] = replace(old, frames=frames, peak_bytes=(old.peak_bytes or 0) + record.size)
         for record in reader.get_leaked_allocation_records(merge_threads=True):
+            if record.allocator == AllocatorType.MMAP.value and record.size > untouched:
+                continue
             frames = tuple(record.stack_trace())
             old = stacks.get(frames, empty)
             stacks[frames] = replace(old, frames=frames, net_bytes=old.net_bytes + record.size)
+        if reserved:
+            notes.append(
+                f"a mapping of {format_bytes(reserved)} was reserved and is mostly untouched: left out of the heap figures"
+            )
         total: int | None = None
         if reader.metadata.total_allocations <= COUNTED_EVENTS:
             total = 0
@@ -258,7 +277,7 @@ class TracemallocTracer:
         if self._ours:
             tracemalloc.stop()
 
-    def read(self) -> AllocationLog:
+    def read(self, risen: int) -> AllocationLog:
         """Compare the snapshots."""
         before, after, self._before, self._after = self._before, self._after, None, None
         notes = ["memray is not installed: by tracemalloc, bytes alive at the end only, Python's memory only"]

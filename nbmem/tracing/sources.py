@@ -5,16 +5,14 @@ from __future__ import annotations
 import ast
 import inspect
 import linecache
+import textwrap
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from types import CodeType, FrameType
 
 from nbmem._errors import BadArgument
 
-_REPEATING = (
-    ast.For, ast.AsyncFor, ast.While, ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda,
-    ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp,
-)  # fmt: skip
+_LOOPS = (ast.For, ast.AsyncFor, ast.While, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,23 +52,20 @@ class Source:
         """Give one line's text."""
         return self.lines[line - self.first_line] if line in self else ""
 
-    def repeating_lines(self) -> frozenset[int]:
-        """List the lines that may run more than once: those in loops, functions and comprehensions.
+    def loop_lines(self) -> frozenset[int]:
+        """List the lines that may run more than once in one call: those in loops and comprehensions.
 
         Where the source does not parse (magics in it, parts of a file), every line may.
         """
-        everything = frozenset(range(self.first_line, self.first_line + len(self.lines)))
-        if self.code is not None:  # a function's lines run as often as it is called
-            return everything
         try:
-            tree = ast.parse("\n".join(self.lines))
+            tree = ast.parse(textwrap.dedent("\n".join(self.lines)))
         except (SyntaxError, ValueError, RecursionError, MemoryError):
-            return everything
+            return frozenset(range(self.first_line, self.first_line + len(self.lines)))
         shift = self.first_line - 1
         return frozenset(
             line + shift
             for node in ast.walk(tree)
-            if isinstance(node, _REPEATING)
+            if isinstance(node, _LOOPS)
             for line in range(node.lineno, (node.end_lineno or node.lineno) + 1)
         )
 

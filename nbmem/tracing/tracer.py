@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import threading
 import time
 from array import array
 from collections.abc import Callable, Sequence
@@ -118,6 +117,9 @@ class TraceSummary:
         Heap bytes allocated since the start: the most alive at once, and alive at the end.
     malloc_bytes : int or None
         What the C library's malloc has in use, end minus start, by its own counters.
+    arrow_bytes : int or None
+        What Apache Arrow's own pool has in use, end minus start; None where pyarrow is not loaded. pandas 3
+        keeps strings there, and it is in no other heap figure.
     allocation_count : int or None
         Allocations.
     python_blocks : int
@@ -139,6 +141,7 @@ class TraceSummary:
     heap_peak_bytes: int | None
     net_bytes: int | None
     malloc_bytes: int | None
+    arrow_bytes: int | None
     allocation_count: int | None
     python_blocks: int
     gc_count: int
@@ -202,8 +205,7 @@ class Tracer:
         self._gc = GcRecorder()
         self._undo: list[Callable[[], object]] = []
         self._recorded = _Recorded()
-        self._before: tuple[int, int | None] = (0, None)
-        self._after: tuple[int, int | None] = (0, None)
+        self._before = self._after = _Counters(0, None, 0)
 
     def _make_probe(self) -> Any:
         if not has_exact_peak():
@@ -260,7 +262,7 @@ class Tracer:
         if not self._rss_only:
             self._start_allocations()
         release_free_memory()
-        self._before = (allocated_block_count(), _malloc_in_use())
+        self._before = _read_counters()
         self._gc.start()
         self._undo.append(self._gc.stop)
         self._sampler.start()
@@ -315,11 +317,12 @@ class Tracer:
         if self._probe_started:
             self._undo[-2:] = reversed(self._undo[-2:])
         self._unwind()
-        log = self._allocations.read() if self._allocations is not None else None
+        risen = self._meter.result.peak_bytes - self._meter.result.before_bytes
+        log = self._allocations.read(risen) if self._allocations is not None else None
         return self._fold(log)
 
     def _read_counters(self) -> None:
-        self._after = (allocated_block_count(), _malloc_in_use())
+        self._after = _read_counters()
 
     # -- folding
 
@@ -328,9 +331,7 @@ class Tracer:
         notes = self._notes + self._probe_notes() + list(log.notes if log is not None else ())
         stacks = self._fold_stacks(log) if log is not None else []
         lines = self._fold_lines(interval.before_bytes, stacks, traced=log is not None and log.net_bytes is not None)
-        blocks, malloc = self._after[0] - self._before[0], None
-        if self._before[1] is not None and self._after[1] is not None:
-            malloc = self._after[1] - self._before[1]
+        before, after = self._before, self._after
         known = [stack for stack in stacks if stack.live_bytes is not None]
         summary = TraceSummary(
             seconds=recorded.seconds,
@@ -343,9 +344,10 @@ class Tracer:
             if known or log is None or log.peak_bytes == 0
             else log.peak_bytes,
             net_bytes=sum(stack.net_bytes for stack in stacks) if log and log.net_bytes is not None else None,
-            malloc_bytes=malloc,
+            malloc_bytes=None if before.malloc is None or after.malloc is None else after.malloc - before.malloc,
+            arrow_bytes=None if after.arrow is None else after.arrow - (before.arrow or 0),
             allocation_count=_sum(stack.allocation_count for stack in stacks) if log and log.count is not None else None,
-            python_blocks=blocks,
+            python_blocks=after.blocks - before.blocks,
             gc_count=self._gc.log.count,
             gc_seconds=self._gc.log.seconds,
             exact=interval.exact,
@@ -406,13 +408,14 @@ class Tracer:
         probed = self._probe_started and not self._probe.lost
         lines = []
         for source in self._sources:
-            repeating = source.repeating_lines() if not self._probe.exact else frozenset()
+            loops = source.loop_lines() if not self._probe.exact else frozenset()
             for line in range(source.first_line, source.first_line + len(source.lines)):
                 row = rows.get((source.name, line))
                 own = heap.get((source.name, line), [])
                 exact = has_exact_peak() and probed and self._probe.exact
                 if row is not None and not exact and probed and has_exact_peak():
-                    exact = not row[7] and not (row[8] and line in repeating)
+                    sampled, paused, entered = row[7:]
+                    exact = not (sampled or entered or (paused and line in loops))
                 measured = row is not None and has_exact_peak()
                 known = traced and all(stack.live_bytes is not None for stack in own)
                 lines.append(
@@ -475,11 +478,21 @@ def _replace(summary: TraceSummary, **changes: Any) -> TraceSummary:
     return replace(summary, **changes)
 
 
-def _malloc_in_use() -> int | None:
-    counters = malloc_counters()
-    return counters.in_use_bytes + counters.mapped_bytes if counters is not None else None
+@dataclass(frozen=True, slots=True)
+class _Counters:
+    """What the allocators count themselves: blocks, bytes, bytes (None: not there)."""
+
+    blocks: int
+    malloc: int | None
+    arrow: int | None
 
 
-def on_main_thread() -> bool:
-    """Tell whether this is the main thread."""
-    return threading.current_thread() is threading.main_thread()
+def _read_counters() -> _Counters:
+    malloc = malloc_counters()
+    arrow = sys.modules.get("pyarrow")
+    allocated = getattr(arrow, "total_allocated_bytes", None)
+    return _Counters(
+        allocated_block_count(),
+        malloc.in_use_bytes + malloc.mapped_bytes if malloc is not None else None,
+        int(allocated()) if callable(allocated) else None,
+    )

@@ -164,7 +164,7 @@ def test_a_traced_cell_leaves_nothing_behind(kernel: Kernel) -> None:
         repr(__import__('sys').getprofile()), __import__('tracemalloc').is_tracing(),
         len(__import__('os').listdir('/proc/self/fd')), __import__('threading').active_count(),
         len(__import__('os').listdir('/proc/self/task')),
-        sorted(f for f in __import__('os').listdir(__import__('tempfile').gettempdir()) if 'nbmem' in f),
+        sorted(f for f in __import__('os').listdir(__import__('tempfile').gettempdir()) if 'nbmem-trace' in f),
         len(get_ipython().events.callbacks['post_run_cell']), repr(__import__('threading')._profile_hook),
     ])""".replace("\n", " ")
     kernel.run("%%memtrace\nx = [0] * 1000")
