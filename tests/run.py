@@ -59,7 +59,9 @@ def main() -> int:
         print("== without the native part", flush=True)
         twins = run_twins(Path(directory))
     print("== with the native part", flush=True)
-    everything = subprocess.run([sys.executable, "-m", "pytest", *sys.argv[1:]], check=False, cwd=ROOT).returncode
+    everything = subprocess.run(
+        [sys.executable, "-m", "pytest", *sys.argv[1:]], check=False, cwd=ROOT
+    ).returncode
     return twins or everything
 
 

@@ -140,7 +140,9 @@ def _array_bytes(array: Any) -> int:
     arrow = getattr(array, "_pa_array", None)
     if arrow is not None:
         return int(arrow.get_total_buffer_size())
-    parts = [getattr(array, name, None) for name in ("_ndarray", "_data", "_mask", "_codes", "_left", "_right")]
+    parts = [
+        getattr(array, name, None) for name in ("_ndarray", "_data", "_mask", "_codes", "_left", "_right")
+    ]
     return sum(_array_bytes(part) for part in parts if isinstance(part, numpy.ndarray))
 
 

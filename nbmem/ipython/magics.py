@@ -90,9 +90,7 @@ class NbMem(Magics):
         return result if output else None
 
     def _memit_options(self, line: str) -> tuple[dict[str, Any], str]:
-        found, rest = self.parse_options(
-            line, "r:t:i:coq", posix=False, strict=False, preserve_non_opts=True
-        )
+        found, rest = self.parse_options(line, "r:t:i:coq", posix=False, strict=False, preserve_non_opts=True)
         repeat = _number(found, "r", "a whole number of runs, 1 or more", 1, int)
         timeout = _number(found, "t", "a number of seconds above 0", None, float)
         interval = _number(found, "i", "a number of seconds above 0", 0.1, float)

@@ -72,7 +72,7 @@ class MeasuredCells:
         self._depth_unmeasured = 0
 
     def install(self) -> None:
-        """Hook into the shell."""
+        """Put the hooks into the shell."""
         self._shell.input_transformers_cleanup.append(self.transform)
         self._shell.events.register("pre_run_cell", self.before)
         self._shell.events.register("post_run_cell", self.after)
@@ -153,7 +153,7 @@ class MeasuredCells:
         return self._traced is not None
 
     def _watch_nested(self, info: Any) -> None:
-        """A cell magic runs the rest of the measured cell as a cell of its own: its lines are ours."""
+        """Count the lines of a cell that a cell magic made of the rest of the measured one."""
         assert self._traced is not None
         assert self._split is not None
         lines, own = self._split.lines, tuple(info.raw_cell.rstrip("\n").splitlines())

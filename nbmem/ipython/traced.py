@@ -45,7 +45,19 @@ def _parser() -> MagicArgumentParser:
 
 _PARSER = _parser()
 
-FLAGS = ("-s", "--stacks", "--objects", "--rss", "-f", "--function", "--cells", "-o", "--output", "-q", "--quiet")
+FLAGS = (
+    "-s",
+    "--stacks",
+    "--objects",
+    "--rss",
+    "-f",
+    "--function",
+    "--cells",
+    "-o",
+    "--output",
+    "-q",
+    "--quiet",
+)
 
 
 def parse_options(line: str, namespace: Mapping[str, object]) -> TraceOptions:
@@ -66,13 +78,15 @@ def parse_options(line: str, namespace: Mapping[str, object]) -> TraceOptions:
         raise UsageError(f"%%memtrace: {error}; see %%memtrace?") from None
     if rest:
         raise UsageError(
-            f"%%memtrace does not know {rest[0]!r}; it takes {' '.join(FLAGS[:4])} -f FUNCTION --cells -o NAME -q, "
-            "and the code goes on the lines below"
+            f"%%memtrace does not know {rest[0]!r}; it takes -s --objects --rss -f FUNCTION --cells -o NAME "
+            "-q, and the code goes on the lines below"
         )
     if found.output is not None and not found.output.isidentifier():
         raise UsageError(f"%%memtrace: -o takes the name of a variable, not {found.output!r}")
     if found.rss and (found.objects or found.stacks):
-        raise UsageError("%%memtrace: --rss traces no allocations, so it does not go with --objects or --stacks")
+        raise UsageError(
+            "%%memtrace: --rss traces no allocations, so it does not go with --objects or --stacks"
+        )
     return TraceOptions(
         stacks=found.stacks,
         objects=found.objects,
@@ -92,7 +106,9 @@ def _function(name: str, namespace: Mapping[str, object]) -> Callable[..., objec
         for part in rest:
             value = getattr(value, part)
     except (KeyError, AttributeError):
-        raise UsageError(f"%%memtrace: there is no {name!r} to watch with -f; define or import it first") from None
+        raise UsageError(
+            f"%%memtrace: there is no {name!r} to watch with -f; define or import it first"
+        ) from None
     try:
         source_of_function(value)
     except BadArgument as error:

@@ -7,8 +7,10 @@ import os
 import re
 import sys
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +71,7 @@ class _Mallinfo2(ctypes.Structure):
 
 
 @cache
-def _mallinfo2() -> ctypes._CFuncPtr | None:
+def _mallinfo2() -> Callable[[], Any] | None:
     if not sys.platform.startswith("linux"):
         return None
     function = getattr(ctypes.CDLL(None), "mallinfo2", None)  # glibc ≥ 2.33; musl has none
@@ -89,7 +91,7 @@ def malloc_counters() -> MallocCounters | None:
 
 
 @cache
-def _malloc_trim() -> ctypes._CFuncPtr | None:
+def _malloc_trim() -> Callable[[int], int] | None:
     if not sys.platform.startswith("linux"):
         return None
     function = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc; musl has none

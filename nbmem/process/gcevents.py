@@ -42,7 +42,7 @@ class GcLog:
 
 
 class GcRecorder:
-    """Record collections through ``gc.callbacks`` between ``start()`` and ``stop()``; also a context manager."""
+    """Record collections through ``gc.callbacks`` from ``start()`` to ``stop()``; also a context manager."""
 
     def __init__(self) -> None:
         self.log = GcLog()

@@ -8,21 +8,34 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from nbmem._units import MIB
-from nbmem.process import _twin
 
-try:
-    from nbmem.process import _meter as _implementation
+if TYPE_CHECKING:
+    from nbmem.process._meter import PeakCounter, ResidentSampler
 
-    NATIVE = True
-except ImportError:  # built without the native part: no compiler, or another system
-    _implementation = _twin  # type: ignore[assignment]
-    NATIVE = False
+    NATIVE: bool
+else:
+    try:
+        from nbmem.process._meter import PeakCounter, ResidentSampler
 
-PeakCounter = _implementation.PeakCounter
-ResidentSampler = _implementation.ResidentSampler
+        NATIVE = True
+    except ImportError:  # built without the native part: no compiler, or another system
+        from nbmem.process._twin import PeakCounter
+
+        NATIVE = False
+
+__all__ = [
+    "NATIVE",
+    "Interval",
+    "PeakCounter",
+    "PeakMeter",
+    "PolledCounter",
+    "ResidentSampler",
+    "counter",
+    "has_exact_peak",
+]
 
 #: The kernel keeps one peak per process, so nbmem keeps one counter of it.
 counter = PeakCounter()

@@ -123,6 +123,4 @@ def _stopping_after(seconds: float | None) -> Iterator[None]:
         # None: the handler was not set from Python, so it cannot be put back by Python either
         signal.signal(signal.SIGALRM, signal.SIG_DFL if handler is None else handler)
         if previous:
-            signal.setitimer(
-                signal.ITIMER_REAL, max(previous - (time.monotonic() - began), 1e-6), repeat
-            )
+            signal.setitimer(signal.ITIMER_REAL, max(previous - (time.monotonic() - began), 1e-6), repeat)

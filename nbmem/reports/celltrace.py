@@ -45,7 +45,9 @@ class CellTrace:
         try:
             return self.data
         except AttributeError:
-            raise NotMeasured("the trace is still running; read it after the with statement has ended") from None
+            raise NotMeasured(
+                "the trace is still running; read it after the with statement has ended"
+            ) from None
 
     # -- frames
 
@@ -106,13 +108,19 @@ class CellTrace:
 
     @property
     def variables(self) -> pd.DataFrame:
-        """One row per name that is new, grown, shrunk, rebound or deleted: ``name, type, change, bytes, before_bytes``."""
+        """One row per name that is new, grown, shrunk, rebound or deleted.
+
+        Columns ``name, type, change, bytes, before_bytes``.
+        """
         self._get()
         return _frame(self._changes, VariableChange)
 
     @property
     def timeline(self) -> pd.DataFrame:
-        """Resident size over time: ``seconds, resident_bytes, line, function`` (line 0: none of the source)."""
+        """Resident size over time.
+
+        Columns ``seconds, resident_bytes, line, function``; line 0: none of the source ran.
+        """
         import pandas as pd
 
         timeline = self._get().timeline
@@ -127,7 +135,10 @@ class CellTrace:
 
     @property
     def gc(self) -> pd.DataFrame:
-        """The collections of the garbage collector: ``start, generation, seconds, collected_count, uncollectable_count``."""
+        """The collections of the garbage collector.
+
+        Columns ``start, generation, seconds, collected_count, uncollectable_count``.
+        """
         return _frame(self._get().gc.events, GcEvent)
 
     @property
@@ -170,9 +181,7 @@ def _frame(rows: Iterable[Any], kind: type) -> pd.DataFrame:
     import pandas as pd
 
     names = [field.name for field in fields(kind)]
-    frame = pd.DataFrame(
-        [[getattr(row, name) for name in names] for row in rows], columns=pd.Index(names)
-    )
+    frame = pd.DataFrame([[getattr(row, name) for name in names] for row in rows], columns=pd.Index(names))
     for name in names:
         if name.endswith(("_bytes", "_count")) or name in ("bytes", "hits", "line", "generation"):
             frame[name] = frame[name].astype("Int64")

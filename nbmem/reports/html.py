@@ -90,7 +90,8 @@ def _table(trace: Trace, block: Block) -> str:
     )
     return (
         f'<table style="font-size:90%;border-collapse:collapse;margin:4px 0">{caption}'
-        f'<thead><tr>{head}<th style="{_CELL}"></th><th style="{_CELL}text-align:left">source</th></tr></thead>'
+        f'<thead><tr>{head}<th style="{_CELL}"></th>'
+        f'<th style="{_CELL}text-align:left">source</th></tr></thead>'
         f"<tbody>{rows}</tbody></table>"
     )
 
@@ -119,7 +120,7 @@ def _row(line: LineCost, *, with_heap: bool, most_peak: int, most_net: int, is_p
 
 
 def _sized(size: int | None, most: int, color: str, *, bold: bool = False) -> str:
-    """A figure with a bar under it; the figure is the bar's text twin."""
+    """Write a figure with a bar under it; the figure is the bar's text twin."""
     words = size_text(size)
     if bold:
         words = f"<b>{words}</b>"
@@ -137,13 +138,15 @@ def _stacks(stacks: Sequence[StackCost]) -> str:
     for stack in stacks:
         live = format_bytes(stack.live_bytes) if stack.live_bytes is not None else "–"
         count = f", {format_count(stack.allocation_count)} allocations" if stack.allocation_count else ""
-        frames = "\n".join(
-            f"{function or '?'}  {file}:{number}" for function, file, number in stack.frames
-        ) or "(no Python frame)"
+        frames = (
+            "\n".join(f"{function or '?'}  {file}:{number}" for function, file, number in stack.frames)
+            or "(no Python frame)"
+        )
         where = f" from line {stack.line}" if stack.line is not None else ""
         items.append(
             f"<details><summary>{live} at the heap's peak, net {format_bytes(stack.net_bytes)}{count}{where}"
             f'</summary><pre style="margin:2px 16px;font-size:85%;background-color:transparent">'
             f"{escape(frames)}</pre></details>"
         )
-    return f'<div style="font-size:90%"><p style="margin:4px 0"><b>allocation stacks</b></p>{"".join(items)}</div>'
+    head = '<p style="margin:4px 0"><b>allocation stacks</b></p>'
+    return f'<div style="font-size:90%">{head}{"".join(items)}</div>'

@@ -102,8 +102,8 @@ class MemitResult:
         freed = sum(run.freed_count for run in self._runs)
         if freed >= 1000:
             lines.append(
-                f"a full garbage collection freed {format_count(freed)} objects meanwhile; if they were there "
-                "before, the increment is too low: run it again"
+                f"a full garbage collection freed {format_count(freed)} objects meanwhile; "
+                "if they were there before, the increment is too low: run it again"
             )
         if not self.exact:
             reason = "child processes" if self.include_children else "this system keeps no exact peak, it"
@@ -178,7 +178,8 @@ def memit(
         code = compile(statement, "<memit>", "exec")
 
         def run() -> object:
-            return exec(code, space)
+            exec(code, space)
+            return None
 
     else:
         raise BadArgument(f"memit takes source or a callable, not {type(statement).__name__}")

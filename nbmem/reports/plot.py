@@ -44,7 +44,9 @@ def plot_trace(trace: Trace, *, title: str) -> Figure:
         bands.axvspan(start, end, color=f"C{number % 10}", alpha=0.35, linewidth=0)
         if end - start >= _LABELLED_SHARE * span:
             label = f"{line}" if name in ("cell", "with") else f"{name} {line}"
-            bands.text((start + end) / 2, 0.5, label, ha="center", va="center", fontsize="small", clip_on=True)
+            bands.text(
+                (start + end) / 2, 0.5, label, ha="center", va="center", fontsize="small", clip_on=True
+            )
     bands.set_yticks([])
     bands.set_ylim(0, 1)
     bands.set_ylabel("line", rotation=0, ha="right", va="center")
@@ -57,8 +59,8 @@ def _bands(trace: Trace, span: float) -> list[tuple[float, float, str, int]]:
     """Group neighbouring points of one line: start, end, name of the source, line."""
     timeline = trace.timeline
     points = list(zip(timeline.seconds, timeline.functions, timeline.lines, strict=True))
-    runs = [(group[0][0], key) for key, part in groupby(points, lambda p: (p[1], p[2])) if (group := list(part))]
-    ends = [start for start, _ in runs[1:]] + [span]
-    return [
-        (start, end, name, line) for (start, (name, line)), end in zip(runs, ends, strict=True) if line
+    runs = [
+        (group[0][0], key) for key, part in groupby(points, lambda p: (p[1], p[2])) if (group := list(part))
     ]
+    ends = [start for start, _ in runs[1:]] + [span]
+    return [(start, end, name, line) for (start, (name, line)), end in zip(runs, ends, strict=True) if line]

@@ -103,7 +103,7 @@ class trace:  # noqa: N801  # it is used like a function: with nbmem.trace() as 
         stacks: bool = False,
     ) -> None:
         self._sources = [source_of_function(function) for function in functions]
-        self._options = {"rss": rss, "objects": objects, "stacks": stacks}
+        self._rss, self._objects, self._stacks = rss, objects, stacks
         self._recording: Recording | None = None
 
     def __enter__(self) -> CellTrace:
@@ -116,7 +116,14 @@ class trace:  # noqa: N801  # it is used like a function: with nbmem.trace() as 
             in_function = frame.f_code.co_flags & inspect.CO_NEWLOCALS
             namespace: Mapping[str, Any] = {} if in_function else frame.f_globals
             title = f"{frame.f_code.co_name}, line {frame.f_lineno}"
-            self._recording = Recording(title, [body, *self._sources], namespace, **self._options)
+            self._recording = Recording(
+                title,
+                [body, *self._sources],
+                namespace,
+                rss=self._rss,
+                objects=self._objects,
+                stacks=self._stacks,
+            )
             self._recording.start()
             return self._recording.result
         finally:

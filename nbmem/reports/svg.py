@@ -42,7 +42,8 @@ def timeline_svg(
     path = " ".join(f"{x(at):.1f},{y(value):.1f}" for at, value in points)
     area = f"{x(points[0][0]):.1f},{y(0):.1f} {path} {x(points[-1][0]):.1f},{y(0):.1f}"
     labels = "".join(
-        f'<text x="{left - 6}" y="{y(value) + 4:.1f}" text-anchor="end">{format_bytes(value, signed=True)}</text>'
+        f'<text x="{left - 6}" y="{y(value) + 4:.1f}" text-anchor="end">'
+        f"{format_bytes(value, signed=True)}</text>"
         for value in (high, *([0] if y(0) - y(high) > 14 else []), *([low] if y(low) - y(0) > 14 else []))
     )
     return (
@@ -50,7 +51,8 @@ def timeline_svg(
         f'viewBox="0 0 {width} {height}" font-family="sans-serif" font-size="11" fill="{TEXT}">'
         f'<polygon points="{area}" fill="{FILL}" fill-opacity="0.18"/>'
         f'<polyline points="{path}" fill="none" stroke="{LINE}" stroke-width="1.5" stroke-linejoin="round"/>'
-        f'<line x1="{left}" y1="{y(0):.1f}" x2="{width - right}" y2="{y(0):.1f}" stroke="{AXIS}" stroke-width="0.7"/>'
+        f'<line x1="{left}" y1="{y(0):.1f}" x2="{width - right}" y2="{y(0):.1f}" '
+        f'stroke="{AXIS}" stroke-width="0.7"/>'
         f"{labels}"
         f'<text x="{left}" y="{height - 5}">0 s</text>'
         f'<text x="{width - right}" y="{height - 5}" text-anchor="end">{format_seconds(span)}</text>'

@@ -80,7 +80,8 @@ def size_text(size: int | None) -> str:
 def stack_line(stack: StackCost) -> str:
     """Write a stack on one line, from where it allocated to the cell."""
     where = " < ".join(
-        f"{function or '?'} ({file.rsplit('/', 1)[-1]}:{number})" for function, file, number in stack.frames[:6]
+        f"{function or '?'} ({file.rsplit('/', 1)[-1]}:{number})"
+        for function, file, number in stack.frames[:6]
     )
     more = f" < … {len(stack.frames) - 6} more" if len(stack.frames) > 6 else ""
     live = format_bytes(stack.live_bytes) if stack.live_bytes is not None else "–"

@@ -267,6 +267,11 @@ cdef class LineProbe:
         memset(self.known, 0, sizeof(self.known))
         self.slot = -1
         self.tool = -1
+        # Made now: made while memray watches, it would count for the cell's first line.
+        self.open_capacity = 256
+        self.opened = <Open *>calloc(self.open_capacity, sizeof(Open))
+        if self.opened == NULL:
+            raise MemoryError()
 
     def __dealloc__(self):
         self._forget_known()

@@ -95,9 +95,7 @@ class LineProbe:
         self._row_count += line_count
         return len(self._scopes) - 1
 
-    def watch_file(
-        self, filename: str, line_count: int, offset: int = 0, same_as: int | None = None
-    ) -> int:
+    def watch_file(self, filename: str, line_count: int, offset: int = 0, same_as: int | None = None) -> int:
         """Watch all code compiled under a file name; return the number of the scope."""
         if same_as is None:
             scope = self._add_scope(1, line_count + offset, offset)
@@ -108,9 +106,7 @@ class LineProbe:
         self._filenames[filename] = scope
         return scope
 
-    def watch_code(
-        self, code: CodeType, first_line: int, line_count: int, same_as: int | None = None
-    ) -> int:
+    def watch_code(self, code: CodeType, first_line: int, line_count: int, same_as: int | None = None) -> int:
         """Watch one code object, with the line numbers of its file; return the scope's number."""
         scope = self._add_scope(first_line, line_count, 0) if same_as is None else same_as
         self._codes.append((code, scope))
@@ -161,7 +157,18 @@ class LineProbe:
             seen.add(scope.base)
             for line, row in sorted(scope.rows.items()):
                 result.append(
-                    (number, line, row.hits, row.seconds, row.peak, row.increment, row.spike, row.sampled, False, False)
+                    (
+                        number,
+                        line,
+                        row.hits,
+                        row.seconds,
+                        row.peak,
+                        row.increment,
+                        row.spike,
+                        row.sampled,
+                        False,
+                        False,
+                    )
                 )
         return result
 

@@ -162,14 +162,17 @@ class MemrayTracer:
         """Read what was recorded, and let go of the file."""
         import memray
 
+        reader = None
         try:
-            with memray.FileReader(self._path) as reader:
-                return self._read_from(reader, risen)
+            reader = memray.FileReader(self._path)
+            return self._read_from(reader, risen)
         except KeyboardInterrupt:
             return AllocationLog("memray", notes=("reading the allocations was interrupted",))
         except OSError as error:
             return AllocationLog("memray", notes=(f"the record of allocations cannot be read: {error}",))
         finally:
+            if reader is not None:
+                reader.close()
             self._release()
 
     def _read_from(self, reader: Any, risen: int) -> AllocationLog:
@@ -197,7 +200,8 @@ class MemrayTracer:
             stacks[frames] = replace(old, frames=frames, net_bytes=old.net_bytes + record.size)
         if reserved:
             notes.append(
-                f"a mapping of {format_bytes(reserved)} was reserved and is mostly untouched: left out of the heap figures"
+                f"a mapping of {format_bytes(reserved)} was reserved and is mostly untouched: "
+                "left out of the heap figures"
             )
         total: int | None = None
         if reader.metadata.total_allocations <= COUNTED_EVENTS:
@@ -294,7 +298,9 @@ class TracemallocTracer:
             notes.append("tracemalloc ran already: its number of frames, and its peak, were left alone")
         return AllocationLog(
             means="tracemalloc",
-            stacks=tuple(AllocationStack(frames, None, size, None) for frames, size in stacks.items() if size),
+            stacks=tuple(
+                AllocationStack(frames, None, size, None) for frames, size in stacks.items() if size
+            ),
             peak_bytes=self._peak if self._ours else None,
             net_bytes=sum(stacks.values()),
             notes=tuple(notes),

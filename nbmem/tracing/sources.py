@@ -83,7 +83,7 @@ def source_of_function(function: Callable[..., object]) -> Source:
     code = getattr(plain, "__code__", None)
     if not isinstance(code, CodeType):
         raise BadArgument(
-            f"{_short_name(function)} has no Python code to watch; name a function or method written in Python"
+            f"{_short_name(function)} has no Python code to watch; name a function written in Python"
         )
     lines = linecache.getlines(code.co_filename)
     last = max((line for *_, line in code.co_lines() if line is not None), default=code.co_firstlineno)

@@ -28,6 +28,11 @@ from nbmem.tracing import _lineprobe_twin
 from nbmem.tracing.allocations import AllocationLog, AllocationTracer, Frame, best_tracer
 from nbmem.tracing.sources import Source
 
+if NATIVE:
+    from nbmem.tracing._lineprobe import LineProbe
+else:
+    from nbmem.tracing._lineprobe_twin import LineProbe  # type: ignore[assignment]
+
 #: Allocations of these files are nbmem's own and no part of what the code cost.
 _OWN_FILES = (
     os.path.dirname(os.path.abspath(__file__)) + os.sep,
@@ -210,14 +215,7 @@ class Tracer:
     def _make_probe(self) -> Any:
         if not has_exact_peak():
             return _lineprobe_twin.LineProbe(PolledCounter(), self._sampler)
-        if NATIVE:
-            try:
-                from nbmem.tracing._lineprobe import LineProbe
-            except ImportError:
-                pass
-            else:
-                return LineProbe(counter, self._sampler)
-        return _lineprobe_twin.LineProbe(counter, self._sampler)
+        return LineProbe(counter, self._sampler)
 
     # -- what is watched
 
@@ -330,7 +328,9 @@ class Tracer:
         recorded, interval = self._recorded, self._meter.result
         notes = self._notes + self._probe_notes() + list(log.notes if log is not None else ())
         stacks = self._fold_stacks(log) if log is not None else []
-        lines = self._fold_lines(interval.before_bytes, stacks, traced=log is not None and log.net_bytes is not None)
+        lines = self._fold_lines(
+            interval.before_bytes, stacks, traced=log is not None and log.net_bytes is not None
+        )
         before, after = self._before, self._after
         known = [stack for stack in stacks if stack.live_bytes is not None]
         summary = TraceSummary(
@@ -344,9 +344,13 @@ class Tracer:
             if known or log is None or log.peak_bytes == 0
             else log.peak_bytes,
             net_bytes=sum(stack.net_bytes for stack in stacks) if log and log.net_bytes is not None else None,
-            malloc_bytes=None if before.malloc is None or after.malloc is None else after.malloc - before.malloc,
+            malloc_bytes=None
+            if before.malloc is None or after.malloc is None
+            else after.malloc - before.malloc,
             arrow_bytes=None if after.arrow is None else after.arrow - (before.arrow or 0),
-            allocation_count=_sum(stack.allocation_count for stack in stacks) if log and log.count is not None else None,
+            allocation_count=_sum(stack.allocation_count for stack in stacks)
+            if log and log.count is not None
+            else None,
             python_blocks=after.blocks - before.blocks,
             gc_count=self._gc.log.count,
             gc_seconds=self._gc.log.seconds,
@@ -362,7 +366,11 @@ class Tracer:
         if not self._probe_started:
             return "not traced"
         means = "sys.monitoring" if NATIVE and sys.version_info >= (3, 12) else "trace function"
-        return f"{means} and the kernel's peak counter" if has_exact_peak() else f"{means}, no peak between lines"
+        return (
+            f"{means} and the kernel's peak counter"
+            if has_exact_peak()
+            else f"{means}, no peak between lines"
+        )
 
     def _probe_notes(self) -> list[str]:
         notes = []
@@ -393,9 +401,7 @@ class Tracer:
                 continue
             name, line, depth = place
             costs.append(
-                StackCost(
-                    name, line, stack.frames[:depth], stack.peak_bytes, stack.net_bytes, stack.count
-                )
+                StackCost(name, line, stack.frames[:depth], stack.peak_bytes, stack.net_bytes, stack.count)
             )
         return costs
 

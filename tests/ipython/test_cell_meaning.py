@@ -86,7 +86,9 @@ ERRORS = {
 
 
 @pytest.mark.parametrize("code", ERRORS.values(), ids=ERRORS.keys())
-def test_an_error_in_a_traced_cell_is_the_plain_cells_one_line_further_down(kernel: Kernel, code: str) -> None:
+def test_an_error_in_a_traced_cell_is_the_plain_cells_one_line_further_down(
+    kernel: Kernel, code: str
+) -> None:
     plain = kernel.run("# a line in the magic's place\n" + code)
     traced = kernel.run("%%memtrace\n" + code)
     assert traced.status == plain.status == "error"

@@ -50,7 +50,9 @@ def test_loading_prints_nothing_is_idempotent_and_unloading_undoes_it_exactly(ow
 
 
 def test_a_magic_of_the_same_name_is_back_after_unloading(own_kernel: Kernel) -> None:
-    own_kernel.run("from IPython.core.magic import register_line_cell_magic\n@register_line_cell_magic\ndef memit(line, cell=None): print('theirs')")
+    own_kernel.run(
+        "from IPython.core.magic import register_line_cell_magic\n@register_line_cell_magic\ndef memit(line, cell=None): print('theirs')"
+    )
     own_kernel.run("%load_ext nbmem")
     assert "peak memory" in own_kernel.run("%memit 1").stdout
     own_kernel.run("%unload_ext nbmem")
@@ -69,13 +71,19 @@ def test_importing_nbmem_loads_neither_pandas_nor_ipython_nor_widgets() -> None:
         "import sys, nbmem; print([m for m in ('pandas', 'numpy', 'IPython', 'ipywidgets', 'matplotlib', 'memray',"
         " 'psutil', 'memory_profiler') if m in sys.modules])"
     )
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+        == "[]\n"
+    )
 
 
 def test_a_trace_that_is_only_looked_at_loads_neither_pandas_nor_matplotlib(own_kernel: Kernel) -> None:
     own_kernel.run("%load_ext nbmem")
     own_kernel.run("%%memtrace\nx = 1")
-    assert own_kernel.value("[m for m in ('pandas', 'matplotlib', 'numpy') if m in __import__('sys').modules]") == []
+    assert (
+        own_kernel.value("[m for m in ('pandas', 'matplotlib', 'numpy') if m in __import__('sys').modules]")
+        == []
+    )
 
 
 def test_public_names_are_these() -> None:
@@ -93,7 +101,9 @@ def test_public_names_are_these() -> None:
 
 def test_flags_are_completed(kernel: Kernel) -> None:
     def complete(code: str) -> list[str]:
-        return list(kernel.value(f"[c.text for c in get_ipython().Completer.completions({code!r}, {len(code)})]"))
+        return list(
+            kernel.value(f"[c.text for c in get_ipython().Completer.completions({code!r}, {len(code)})]")
+        )
 
     kernel.run("import warnings; warnings.simplefilter('ignore')")
     assert complete("%%memtrace --o") == ["--objects", "--output"]

@@ -47,7 +47,9 @@ def test_without_o_nothing_is_returned_and_with_it_memory_profilers_result(kerne
 
 
 def test_the_same_statement_by_function_and_by_magic_gives_the_same(kernel: Kernel) -> None:
-    kernel.run("import nbmem\nr = nbmem.memit(lambda: np.ones(40 << 17))\ns = nbmem.memit('np.ones(40 << 17)')")
+    kernel.run(
+        "import nbmem\nr = nbmem.memit(lambda: np.ones(40 << 17))\ns = nbmem.memit('np.ones(40 << 17)')"
+    )
     assert kernel.value("r.increment_bytes / 2**20") == pytest.approx(40, rel=0.03)
     assert kernel.value("s.increment_bytes / 2**20") == pytest.approx(40, rel=0.03)
     assert kernel.value("r.exact and s.exact")
@@ -95,7 +97,9 @@ def test_flags_after_the_statement_belong_to_the_statement(kernel: Kernel) -> No
 
 
 def test_inside_a_function_locals_are_seen(kernel: Kernel) -> None:
-    out = kernel.run("def f():\n    n = 5\n    get_ipython().run_line_magic('memit', '-q x = n')\n    return n\nf()")
+    out = kernel.run(
+        "def f():\n    n = 5\n    get_ipython().run_line_magic('memit', '-q x = n')\n    return n\nf()"
+    )
     assert out.status == "ok", out.traceback
 
 
@@ -129,8 +133,7 @@ def test_children_that_were_there_before_are_in_the_baseline(kernel: Kernel) -> 
 
 def test_a_statement_beyond_its_time_is_stopped_and_said_so(kernel: Kernel) -> None:
     began = time.monotonic()
-    out = kernel.run(
-        "import time\n%memit -t0.5 -r3 exec('while True: time.sleep(0.01)')")
+    out = kernel.run("import time\n%memit -t0.5 -r3 exec('while True: time.sleep(0.01)')")
     assert time.monotonic() - began < 20
     assert out.status == "ok", out.traceback
     assert "stopped after 500.0 ms: 0 of 3 runs finished" in out.stdout
@@ -179,7 +182,13 @@ def test_measuring_leaves_nothing_behind(kernel: Kernel) -> None:
     state = "[len(__import__('os').listdir('/proc/self/fd')), __import__('threading').active_count(), len(__import__('gc').callbacks)]"
     kernel.run("%memit -q 1")
     before = kernel.value(state)
-    for cell in ("%memit -q 1", "%memit -q 1/0", "%memit -q -r3 [0]*1000", "%memit -q -c 1", "%memit -q -t1 1"):
+    for cell in (
+        "%memit -q 1",
+        "%memit -q 1/0",
+        "%memit -q -r3 [0]*1000",
+        "%memit -q -c 1",
+        "%memit -q -t1 1",
+    ):
         kernel.run(cell)
     assert kernel.value(state) == before
 

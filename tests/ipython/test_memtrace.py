@@ -40,7 +40,9 @@ def test_each_line_gets_the_peak_and_the_net_of_an_expression_of_temporaries(ker
 
 
 def test_the_heap_net_of_a_cell_is_what_the_c_librarys_own_counter_shows(kernel: Kernel) -> None:
-    kernel.run("%%memtrace -q -o t\nkept = [np.ones(n) for n in (300_000, 700_000, 5_000)]\ngone = np.ones(10**6)\ndel gone")
+    kernel.run(
+        "%%memtrace -q -o t\nkept = [np.ones(n) for n in (300_000, 700_000, 5_000)]\ngone = np.ones(10**6)\ndel gone"
+    )
     total = summary(kernel)
     assert total["net_bytes"] == pytest.approx(1_005_000 * 8, rel=0.01)
     assert total["malloc_bytes"] == pytest.approx(total["net_bytes"], rel=0.02)
@@ -55,12 +57,16 @@ def test_a_peak_in_the_middle_of_a_line_that_gives_all_back_is_seen_in_full(kern
 def test_the_live_bytes_of_the_lines_add_up_to_the_heaps_peak(kernel: Kernel) -> None:
     kernel.run("%%memtrace -q -o t\na = np.ones(10**6)\nb = a * 2\nc = a - b\ndel a")
     by_line, total = lines(kernel), summary(kernel)
-    assert sum(row["live_bytes"] for row in by_line.values()) == pytest.approx(total["heap_peak_bytes"], rel=0.02)
+    assert sum(row["live_bytes"] for row in by_line.values()) == pytest.approx(
+        total["heap_peak_bytes"], rel=0.02
+    )
     assert total["heap_peak_bytes"] == pytest.approx(3 * 8e6, rel=0.02)
 
 
 def test_hits_count_how_often_each_line_ran(kernel: Kernel) -> None:
-    kernel.run("%%memtrace -q -o t\ns = 0\nfor i in range(7):\n    if i % 2:\n        s += i\nelse:\n    s += 1\nx = [i for i in range(100)]")
+    kernel.run(
+        "%%memtrace -q -o t\ns = 0\nfor i in range(7):\n    if i % 2:\n        s += i\nelse:\n    s += 1\nx = [i for i in range(100)]"
+    )
     assert {line: row["hits"] for line, row in lines(kernel).items()} == {
         2: 1, 3: 8, 4: 7, 5: 3, 6: 0, 7: 1, 8: 1,
     }  # fmt: skip
@@ -77,8 +83,12 @@ def test_a_function_named_by_f_gets_lines_of_its_own(kernel: Kernel) -> None:
 
 
 def test_a_method_and_a_library_function_can_be_named_by_f(kernel: Kernel) -> None:
-    kernel.run("class Model:\n    def fit(self):\n        self.w = np.ones(10**6)\n        return self\nimport textwrap")
-    out = kernel.run("%%memtrace -o t -f Model.fit -f textwrap.dedent\nm = Model().fit()\ntextwrap.dedent('  a')")
+    kernel.run(
+        "class Model:\n    def fit(self):\n        self.w = np.ones(10**6)\n        return self\nimport textwrap"
+    )
+    out = kernel.run(
+        "%%memtrace -o t -f Model.fit -f textwrap.dedent\nm = Model().fit()\ntextwrap.dedent('  a')"
+    )
     assert out.status == "ok", out.traceback
     assert "Model.fit()" in out.report
     assert "dedent()" in out.report
@@ -101,7 +111,9 @@ def test_awaiting_counts_for_the_line_that_awaits(kernel: Kernel) -> None:
 
 
 def test_a_generators_work_counts_for_its_own_lines(kernel: Kernel) -> None:
-    kernel.run("%%memtrace -q -o t\ndef g():\n    for i in range(3):\n        part = np.ones(10**6)\n        yield part.sum()\ntotal = sum(g())")
+    kernel.run(
+        "%%memtrace -q -o t\ndef g():\n    for i in range(3):\n        part = np.ones(10**6)\n        yield part.sum()\ntotal = sum(g())"
+    )
     by_line = lines(kernel)
     assert by_line[4]["hits"] == 3
     assert by_line[4]["spike_bytes"] >= 7 * MIB
@@ -109,7 +121,9 @@ def test_a_generators_work_counts_for_its_own_lines(kernel: Kernel) -> None:
 
 
 def test_a_recursive_line_counts_its_growth_once(kernel: Kernel) -> None:
-    kernel.run("%%memtrace -q -o t\nkept = []\ndef down(n):\n    kept.append(np.ones(10**6))\n    if n:\n        down(n - 1)\ndown(4)")
+    kernel.run(
+        "%%memtrace -q -o t\nkept = []\ndef down(n):\n    kept.append(np.ones(10**6))\n    if n:\n        down(n - 1)\ndown(4)"
+    )
     by_line = lines(kernel)
     assert by_line[4]["hits"] == 5
     assert by_line[4]["increment_bytes"] == pytest.approx(5 * 8e6, rel=0.05)
@@ -168,14 +182,18 @@ def test_rss_only_leaves_heap_figures_out(kernel: Kernel) -> None:
 def test_stacks_lead_from_the_allocation_to_the_cells_line(kernel: Kernel) -> None:
     out = kernel.run("%%memtrace -s -o t\ndef make():\n    return np.ones(10**6)\na = make()")
     assert "make" in out.report.split("stacks by bytes")[1]
-    frames = kernel.value("[list(r) for r in t.stacks[t.stacks.live_bytes > 7_000_000][['function', 'cell_line']].values]")
+    frames = kernel.value(
+        "[list(r) for r in t.stacks[t.stacks.live_bytes > 7_000_000][['function', 'cell_line']].values]"
+    )
     assert [name for name, _ in frames] == ["<module>", "make", "ones"]
     assert {line for _, line in frames} == {3}
 
 
 def test_names_that_the_cell_made_grew_bound_anew_or_deleted_are_told(kernel: Kernel) -> None:
     kernel.run("old = [1]; grows = np.ones(10); gone = np.ones(1000); same = 'text'")
-    kernel.run("%%memtrace -q -o t\nnew = np.ones(500)\nold = {}\ngrows.resize(10_000, refcheck=False)\ndel gone\nsame")
+    kernel.run(
+        "%%memtrace -q -o t\nnew = np.ones(500)\nold = {}\ngrows.resize(10_000, refcheck=False)\ndel gone\nsame"
+    )
     changes = {name: (kind, size, before) for name, kind, size, before in kernel.value(
         "[list(r) for r in t.variables[['name', 'change', 'bytes', 'before_bytes']].values]")}  # fmt: skip
     assert changes["new"][0] == "new"
@@ -232,7 +250,9 @@ BAD = {
 
 
 @pytest.mark.parametrize(("code", "word"), BAD.values(), ids=BAD.keys())
-def test_bad_input_gives_one_clear_line_and_does_not_run_the_cell(kernel: Kernel, code: str, word: str) -> None:
+def test_bad_input_gives_one_clear_line_and_does_not_run_the_cell(
+    kernel: Kernel, code: str, word: str
+) -> None:
     out = kernel.run(code)
     assert "UsageError" in out.stderr + out.traceback
     message = (out.stderr + out.traceback).strip()
@@ -242,7 +262,9 @@ def test_bad_input_gives_one_clear_line_and_does_not_run_the_cell(kernel: Kernel
 
 
 def test_a_trace_inside_a_traced_cell_is_refused_and_the_outer_one_goes_on(kernel: Kernel) -> None:
-    out = kernel.run("%%memtrace\nimport nbmem\ntry:\n    with nbmem.trace():\n        pass\nexcept nbmem.AlreadyRunning as e:\n    print(e)\nx = 1")
+    out = kernel.run(
+        "%%memtrace\nimport nbmem\ntry:\n    with nbmem.trace():\n        pass\nexcept nbmem.AlreadyRunning as e:\n    print(e)\nx = 1"
+    )
     assert "running already" in out.stdout
     assert "x = 1" in out.report
 
