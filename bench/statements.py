@@ -47,9 +47,9 @@ def overhead(rounds: int) -> Claim:
     """Measure ``%memit pass`` against memory_profiler's."""
     claim = Claim(
         "%memit pass, overhead",
-        f"median of {rounds} fresh kernels for each kind, 5 runs of both in turn in each; memory_profiler runs "
-        "a full garbage collection first, nbmem one of the young objects: besides the collection compares the "
-        "rest; first: the first run after the heap was made, when there is most to collect and to give back",
+        f"median of {rounds} fresh kernels for each kind, 5 runs of both in turn in each; memory_profiler "
+        "runs a full garbage collection first, nbmem one of the young objects: besides the collection "
+        "compares the rest; first: the first run after the heap was made, with most to give back",
     )
     for kind, setup in _HEAPS.items():
         own: list[tuple[float, float]] = []

@@ -95,7 +95,7 @@ def _numpy_bytes(numpy: Any, value: Any, kind: type) -> int | None:
     if not issubclass(kind, numpy.ndarray):
         return None
     # An owning array's __sizeof__ has its data already; a whole view of one keeps all of it.
-    return 0 if value.flags.owndata else _whole_view_bytes(numpy, value)
+    return 0 if numpy.ndarray.flags.__get__(value).owndata else _whole_view_bytes(numpy, value)
 
 
 def _whole_view_bytes(numpy: Any, array: Any) -> int:
@@ -140,10 +140,13 @@ def _array_bytes(array: Any) -> int:
     arrow = getattr(array, "_pa_array", None)
     if arrow is not None:
         return int(arrow.get_total_buffer_size())
-    parts = [
-        getattr(array, name, None) for name in ("_ndarray", "_data", "_mask", "_codes", "_left", "_right")
-    ]
-    return sum(_array_bytes(part) for part in parts if isinstance(part, numpy.ndarray))
+    # a categorical's _codes is its _ndarray under another name: each buffer once
+    parts = {}
+    for name in ("_ndarray", "_data", "_mask", "_codes", "_left", "_right"):
+        part = getattr(array, name, None)
+        if isinstance(part, numpy.ndarray):
+            parts[part.__array_interface__["data"][0]] = part
+    return sum(_array_bytes(part) for part in parts.values())
 
 
 def _pyarrow_bytes(pyarrow: Any, value: Any, kind: type) -> int | None:

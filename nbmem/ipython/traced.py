@@ -141,7 +141,7 @@ class TracedCell:
             f"In [{number}]",
             sources,
             shell.user_ns,
-            hidden=shell.user_ns_hidden,
+            hidden={*shell.user_ns_hidden, *([] if options.output is None else [options.output])},
             rss=options.rss,
             objects=options.objects,
             stacks=options.stacks,
@@ -158,7 +158,7 @@ class TracedCell:
     def finish(self, *, show: bool) -> None:
         """Stop; show the report and store it as asked for."""
         output = self._options.output
-        result = self._recording.stop(hidden=() if output is None else (output,))
+        result = self._recording.stop()
         if not show:
             return
         if output is not None:

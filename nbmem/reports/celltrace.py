@@ -10,6 +10,7 @@ from nbmem._errors import NotMeasured
 from nbmem.heap import VariableChange
 from nbmem.process import GcEvent
 from nbmem.reports import html, text
+from nbmem.reports.selection import notable
 from nbmem.tracing import LineCost, StackCost, Trace
 
 if TYPE_CHECKING:
@@ -159,7 +160,7 @@ class CellTrace:
         )
 
     def _shown_stacks(self) -> Sequence[StackCost]:
-        return self._ranked_stacks()[:10] if self._show_stacks else ()
+        return notable(self._ranked_stacks()) if self._show_stacks else ()
 
     def plot(self) -> Figure:
         """Draw resident size over time with the line that ran, by matplotlib; return the figure."""

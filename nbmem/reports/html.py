@@ -8,7 +8,7 @@ from html import escape
 from nbmem._units import format_bytes, format_count, format_seconds
 from nbmem.heap import VariableChange
 from nbmem.reports import svg
-from nbmem.reports.selection import Block, blocks, headline, peak_line, variable_phrases
+from nbmem.reports.selection import Block, blocks, frame_place, headline, peak_line, variable_phrases
 from nbmem.reports.text import printable, size_text
 from nbmem.tracing import LineCost, StackCost, Trace
 
@@ -133,13 +133,20 @@ def _sized(size: int | None, most: int, color: str, *, bold: bool = False) -> st
     )
 
 
+def _full_place(file: str, number: int) -> str:
+    short = frame_place(file, number)
+    return short if short.startswith("cell") else f"{file}:{number}"
+
+
 def _stacks(stacks: Sequence[StackCost]) -> str:
     items = []
     for stack in stacks:
         live = format_bytes(stack.live_bytes) if stack.live_bytes is not None else "–"
         count = f", {format_count(stack.allocation_count)} allocations" if stack.allocation_count else ""
         frames = (
-            "\n".join(f"{function or '?'}  {file}:{number}" for function, file, number in stack.frames)
+            "\n".join(
+                f"{function or '?'}  {_full_place(file, number)}" for function, file, number in stack.frames
+            )
             or "(no Python frame)"
         )
         where = f" from line {stack.line}" if stack.line is not None else ""

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+from io import BytesIO
 from itertools import groupby
-from typing import TYPE_CHECKING
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 
 from nbmem._units import MIB
 from nbmem.tracing import Trace
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
 #: Lines that ran for less than this share of the time get no label.
 _LABELLED_SHARE = 0.03
+
+
+class _ShownFigure(Figure):
+    """A figure that a notebook shows without ``%matplotlib inline``."""
+
+    def _repr_png_(self) -> bytes:
+        picture = BytesIO()
+        self.savefig(picture, format="png", dpi=100)
+        return picture.getvalue()
 
 
 def plot_trace(trace: Trace, *, title: str) -> Figure:
@@ -20,11 +29,8 @@ def plot_trace(trace: Trace, *, title: str) -> Figure:
 
     The figure is not registered with pyplot: showing it is left to its caller, and nothing keeps it.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     timeline = trace.timeline
-    figure = Figure(figsize=(9, 4), layout="constrained")
+    figure = _ShownFigure(figsize=(9, 4), layout="constrained")
     FigureCanvasAgg(figure)
     sizes, bands = figure.subplots(2, 1, sharex=True, height_ratios=(5, 1))
     base = trace.summary.resident_before_bytes

@@ -54,12 +54,12 @@ class Recording:
         self._names = record_names(self._namespace, self._hidden)
         self.tracer.start()
 
-    def stop(self, hidden: Collection[str] = ()) -> CellTrace:
+    def stop(self) -> CellTrace:
         """Stop, and fill the result."""
         data = self.tracer.stop()
         # The name that the result itself was given is no doing of the code.
         ours = {name for name, value in dict(self._namespace).items() if value is self.result}
-        after = record_names(self._namespace, self._hidden | ours | frozenset(hidden))
+        after = record_names(self._namespace, self._hidden | ours)
         self.result._fill(data, compare_names(self._names, after))
         return self.result
 

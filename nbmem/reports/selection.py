@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from nbmem._units import KIB, format_bytes, format_count, format_seconds
 from nbmem.heap import VariableChange
-from nbmem.tracing import LineCost, Trace
+from nbmem.tracing import LineCost, StackCost, Trace
 
 #: Reports show so many lines at most; frames have all of them.
 MOST_LINES = 200
@@ -65,15 +66,31 @@ def _weight(line: LineCost) -> tuple[int, float]:
 
 
 def peak_line(trace: Trace) -> LineCost | None:
-    """Find the line that was running at the peak: the innermost of those that saw it."""
+    """Find the line that made the peak: of those that saw it, or nearly, the one that rose most."""
     seen = [line for line in trace.lines if line.peak_bytes is not None and line.hits]
     if not seen or trace.summary.peak_bytes < 1 << 20:
         return None
-    highest = max(line.peak_bytes or 0 for line in seen)
+    nearly = 0.99 * max(line.peak_bytes or 0 for line in seen)
     return max(
-        (line for line in seen if (line.peak_bytes or 0) == highest),
+        (line for line in seen if (line.peak_bytes or 0) >= nearly),
+        # where a function's line made it, its caller's line rose as much: the innermost is named
         key=lambda line: (line.spike_bytes or 0, line.function != "cell"),
     )
+
+
+def frame_place(file: str, number: int) -> str:
+    """Name a frame's place: a cell's file name is a number that says nothing."""
+    if re.search(r"ipykernel_\d+[/\\]\d+\.py$|^<ipython-input-", file):
+        return f"cell line {number}"
+    return f"{file.replace(chr(92), '/').rsplit('/', 1)[-1]}:{number}"
+
+
+def notable(stacks: Sequence[StackCost]) -> list[StackCost]:
+    """Keep at most ten stacks, none below half a percent of the whole."""
+    least = sum(stack.live_bytes or 0 for stack in stacks) // 200
+    return [stack for stack in stacks if max(stack.live_bytes or 0, abs(stack.net_bytes)) > max(least, KIB)][
+        :10
+    ]
 
 
 def variable_phrases(changes: Sequence[VariableChange]) -> list[str]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from nbmem._units import format_bytes, format_count, format_seconds
 from nbmem.heap import VariableChange
-from nbmem.reports.selection import blocks, headline, peak_line, variable_phrases
+from nbmem.reports.selection import blocks, frame_place, headline, peak_line, variable_phrases
 from nbmem.tracing import LineCost, StackCost, Trace
 
 _HEADER = f"{'line':>5} {'hits':>9} {'time':>9} {'peak':>11} {'spike':>11} {'after':>11}"
@@ -80,8 +80,7 @@ def size_text(size: int | None) -> str:
 def stack_line(stack: StackCost) -> str:
     """Write a stack on one line, from where it allocated to the cell."""
     where = " < ".join(
-        f"{function or '?'} ({file.rsplit('/', 1)[-1]}:{number})"
-        for function, file, number in stack.frames[:6]
+        f"{function or '?'} ({frame_place(file, number)})" for function, file, number in stack.frames[:6]
     )
     more = f" < … {len(stack.frames) - 6} more" if len(stack.frames) > 6 else ""
     live = format_bytes(stack.live_bytes) if stack.live_bytes is not None else "–"
