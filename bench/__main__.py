@@ -46,7 +46,9 @@ def main() -> int:
     print(report.summary(claims))
     if report.fingerprint() != source:
         print("nbmem's files changed during this run: these figures are of no one version; run it again")
-    print(f"{seconds:.0f} s; written to {report.save(claims, seconds, source)}")
+    print(
+        f"{seconds:.0f} s; written to {report.save(claims, seconds, source, '-'.join(asked.names) or 'latest')}"
+    )
     return 0
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import nbmem
 from bench.claims import Claim, Figure
 
-RESULTS = Path(__file__).parent / "results" / "latest.json"
+RESULTS = Path(__file__).parent / "results"
 
 _PACKAGES = ("nbmem", "ipython", "ipykernel", "numpy", "pandas", "memory_profiler", "memray")
 _VERDICTS = {True: "met", False: "NOT MET", None: ""}
@@ -71,7 +71,7 @@ def fingerprint() -> str:
     return digest.hexdigest()[:12]
 
 
-def save(claims: Sequence[Claim], seconds: float, source: str, path: Path = RESULTS) -> Path:
+def save(claims: Sequence[Claim], seconds: float, source: str, name: str) -> Path:
     """Write the figures and what they were taken with as JSON; give the path."""
     data = {
         "seconds": round(seconds, 1),
@@ -84,6 +84,7 @@ def save(claims: Sequence[Claim], seconds: float, source: str, path: Path = RESU
             for claim in claims
         ],
     }
+    path = RESULTS / f"{name}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(data, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     return path

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from types import ModuleType
 
 from nbmem.heap.sizes import owned_bytes
 
@@ -52,7 +53,7 @@ def record_names(namespace: Mapping[str, object], hidden: Collection[str] = ()) 
     for name, value in dict(namespace).items():
         if type(name) is str and name[:1] != "_" and name not in hidden:
             kind = type(value)
-            if kind.__name__ != "module":
+            if not issubclass(kind, ModuleType):
                 names[name] = (id(value), _type_name(kind), owned_bytes(value))
     return names
 

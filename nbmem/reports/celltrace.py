@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Any
@@ -169,12 +170,12 @@ class CellTrace:
         return plot_trace(self._get(), title=self.title)
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
-        return {"text/plain": self.to_text(), "text/html": self.to_html()}
+        return {"text/plain": repr(self), "text/html": self.to_html()}
 
     def __repr__(self) -> str:
         if not hasattr(self, "data"):
             return f"<CellTrace of {self.title}: running>"
-        return self.to_text()
+        return self.to_text(width=min(max(shutil.get_terminal_size((120, 24)).columns, 90), 200))
 
 
 def _frame(rows: Iterable[Any], kind: type) -> pd.DataFrame:

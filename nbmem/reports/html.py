@@ -8,7 +8,15 @@ from html import escape
 from nbmem._units import format_bytes, format_count, format_seconds
 from nbmem.heap import VariableChange
 from nbmem.reports import svg
-from nbmem.reports.selection import Block, blocks, frame_place, headline, peak_line, variable_phrases
+from nbmem.reports.selection import (
+    Block,
+    blocks,
+    dedented,
+    frame_place,
+    headline,
+    peak_line,
+    variable_phrases,
+)
 from nbmem.reports.text import printable, size_text
 from nbmem.tracing import LineCost, StackCost, Trace
 
@@ -74,8 +82,10 @@ def _table(trace: Trace, block: Block) -> str:
     most_net = max((abs(line.net_bytes or 0) for line in trace.lines), default=0)
     highest = peak_line(trace)
     rows = "".join(
-        _row(line, with_heap=with_heap, most_peak=most_peak, most_net=most_net, is_peak=line is highest)
-        for line in block.lines
+        _row(
+            line, source, with_heap=with_heap, most_peak=most_peak, most_net=most_net, is_peak=line is highest
+        )
+        for line, source in zip(block.lines, dedented(block), strict=True)
     )
     if block.left_out:
         rows += (
@@ -96,7 +106,7 @@ def _table(trace: Trace, block: Block) -> str:
     )
 
 
-def _row(line: LineCost, *, with_heap: bool, most_peak: int, most_net: int, is_peak: bool) -> str:
+def _row(line: LineCost, text: str, *, with_heap: bool, most_peak: int, most_net: int, is_peak: bool) -> str:
     about = "" if line.exact else "~"
     ran = bool(line.hits)
     cells = [
@@ -111,7 +121,7 @@ def _row(line: LineCost, *, with_heap: bool, most_peak: int, most_net: int, is_p
         color = _NET if (line.net_bytes or 0) >= 0 else _FREED
         cells.append(_sized(line.net_bytes, most_net, color) if ran or line.net_bytes else "")
     figures = "".join(f'<td style="{_CELL}">{cell}</td>' for cell in cells)
-    source = escape(printable(line.source)) or "&nbsp;"
+    source = escape(printable(text)) or "&nbsp;"
     mark = "peak ▸" if is_peak else ""
     return (
         f'<tr>{figures}<td style="{_CELL}padding:1px 0;color:{_PEAK}"><b>{mark}</b></td>'

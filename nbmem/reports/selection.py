@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -59,6 +60,11 @@ def blocks(trace: Trace) -> list[Block]:
             kept = [line for line in lines if line.line in chosen]
         result.append(Block(name, tuple(kept), len(lines) - len(kept)))
     return result
+
+
+def dedented(block: Block) -> list[str]:
+    """Give the text of a block's lines without the indentation that they share."""
+    return textwrap.dedent("\n".join(line.source.expandtabs() for line in block.lines)).split("\n")
 
 
 def _weight(line: LineCost) -> tuple[int, float]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from nbmem._units import format_bytes, format_count, format_seconds
 from nbmem.heap import VariableChange
-from nbmem.reports.selection import blocks, frame_place, headline, peak_line, variable_phrases
+from nbmem.reports.selection import blocks, dedented, frame_place, headline, peak_line, variable_phrases
 from nbmem.tracing import LineCost, StackCost, Trace
 
 _HEADER = f"{'line':>5} {'hits':>9} {'time':>9} {'peak':>11} {'spike':>11} {'after':>11}"
@@ -35,10 +35,16 @@ def trace_text(
     for block in blocks(trace):
         if block.name not in ("cell", "with"):
             out += ["", block.name]
-        out.append(_HEADER + (f" {'net':>11}" if with_heap else "") + "  source")
-        for line in block.lines:
-            mark = "◀ peak" if line is highest else ""
-            out.append(_row(line, with_heap=with_heap, width=width, mark=mark))
+        marked = any(line is highest for line in block.lines)
+        out.append(
+            _HEADER
+            + (f" {'net':>11}" if with_heap else "")
+            + ("   source  (▸ the peak)" if marked else "   source")
+        )
+        sources = dedented(block)
+        for line, source in zip(block.lines, sources, strict=True):
+            mark = " ▸ " if line is highest else "   "
+            out.append(_row(line, mark + printable(source), with_heap=with_heap, width=width))
         if block.left_out:
             out.append(f"      … {format_count(block.left_out)} cheaper lines left out; .lines has them all")
     if any(not line.exact and line.hits for line in trace.lines):
@@ -52,7 +58,7 @@ def trace_text(
     return "\n".join(out)
 
 
-def _row(line: LineCost, *, with_heap: bool, width: int, mark: str) -> str:
+def _row(line: LineCost, source: str, *, with_heap: bool, width: int) -> str:
     figures = f"{line.line:>5}"
     if line.hits:
         about = "" if line.exact else "~"
@@ -63,11 +69,10 @@ def _row(line: LineCost, *, with_heap: bool, width: int, mark: str) -> str:
         figures += " " * (len(_HEADER) - 5)
     if with_heap:
         figures += f" {size_text(line.net_bytes) if line.hits or line.net_bytes else '':>11}"
-    source = printable(line.source)
-    room = max(width - len(figures) - 2 - (len(mark) + 2 if mark else 0), 10)
+    room = max(width - len(figures), 13)
     if len(source) > room:
         source = source[: room - 1] + "…"
-    return (f"{figures}  {source}" + (f"  {mark}" if mark else "")).rstrip()
+    return f"{figures}{source}".rstrip()
 
 
 def size_text(size: int | None) -> str:

@@ -132,7 +132,7 @@ def test_in_a_terminal_the_report_is_text_and_a_typo_is_one_line(tmp_path: objec
     out = ask("get_ipython().run_cell('%%memtrace\\na = bytearray(30 << 20)\\nb = a + a\\n');")
     assert "a = bytearray(30 << 20)" in out
     assert "<div" not in out
-    assert "◀ peak" in out
+    assert "▸ " in out
     typo = ask("%memit -x 1")
     assert "UsageError" in typo
     assert "Traceback" not in typo
