@@ -124,7 +124,7 @@ def _row(line: LineCost, text: str, *, with_heap: bool, most_peak: int, most_net
     source = escape(printable(text)) or "&nbsp;"
     mark = "peak ▸" if is_peak else ""
     return (
-        f'<tr>{figures}<td style="{_CELL}padding:1px 0;color:{_PEAK}"><b>{mark}</b></td>'
+        f'<tr>{figures}<td style="{_CELL}padding:1px 0"><b>{mark}</b></td>'
         f'<td style="{_SOURCE}" title="{escape(printable(line.source))}">{source}</td></tr>'
     )
 
