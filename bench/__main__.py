@@ -13,7 +13,7 @@ from bench.claims import Claim
 _BENCHMARKS: dict[str, tuple[Callable[[int], Claim], int]] = {
     "memit": (statements.overhead, 2),
     "spikes": (statements.spikes, 2),
-    "pandas": (traced.pandas_cell, 4),
+    "pandas": (traced.pandas_cell, 3),
     "loop": (traced.python_loop, 3),
     "empty": (cells.empty_cell, 2),
     "arrays": (cells.arrays, 2),
@@ -46,9 +46,8 @@ def main() -> int:
     print(report.summary(claims))
     if report.fingerprint() != source:
         print("nbmem's files changed during this run: these figures are of no one version; run it again")
-    print(
-        f"{seconds:.0f} s; written to {report.save(claims, seconds, source, '-'.join(asked.names) or 'latest')}"
-    )
+    path = report.save(claims, seconds, source, "-".join(asked.names) or "latest")
+    print(f"{seconds:.0f} s; written to {path}")
     return 0
 
 

@@ -33,7 +33,7 @@ class _Times:
         for variant in variants:
             body, whole = _run(kernel, variant, workload)
             after = _run(kernel, PLAIN, workload)
-            # A ratio to each: one to their mean is below 1 for equal cells, as slow spells are only ever slow.
+            # A ratio to each: one to their mean is below 1 for equal cells, as noise only slows.
             self.body[variant.name] += [body / before[0], body / after[0]]
             self.whole[variant.name] += [whole / before[1], whole / after[1]]
             self.around[variant.name].append((whole - body) * 1000)
