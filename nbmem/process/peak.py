@@ -18,13 +18,12 @@ if TYPE_CHECKING:
     NATIVE: bool
 else:
     try:
-        from nbmem.process._meter import PeakCounter, ResidentSampler
-
-        NATIVE = True
+        from nbmem.process import _meter as _parts
     except ImportError:  # built without the native part: no compiler, or another system
-        from nbmem.process._twin import PeakCounter
+        from nbmem.process import _twin as _parts
 
-        NATIVE = False
+    NATIVE = _parts.__name__.endswith("_meter")
+    PeakCounter, ResidentSampler = _parts.PeakCounter, _parts.ResidentSampler
 
 __all__ = [
     "NATIVE",

@@ -88,6 +88,7 @@ class LineProbe:
         self._quick = 0
         self._resident = 0
         self._sampled = self._running = False
+        self._told: list[FrameType] = []
         self._trace_function: Callable[..., Any] = self._trace
 
     def _add_scope(self, first_line: int, line_count: int, offset: int) -> int:
@@ -130,6 +131,13 @@ class LineProbe:
         self._began = self._left = time.perf_counter()
         self._running = True
         self._ident = threading.get_ident()
+        # sys.settrace traces frames that are yet to start; those that run already are told one by one.
+        frame = inspect.currentframe()
+        while frame is not None:
+            if self._scope_of(frame.f_code) >= 0 and frame.f_trace is None:
+                frame.f_trace = self._trace_function
+                self._told.append(frame)
+            frame = frame.f_back
         sys.settrace(self._trace_function)
         return True
 
@@ -142,6 +150,10 @@ class LineProbe:
             sys.settrace(None)
         else:
             self.lost = True
+        for frame in self._told:
+            if frame.f_trace is self._trace_function:
+                frame.f_trace = None
+        self._told.clear()
         now = time.perf_counter()
         self._read()
         for record in self._opened.values():

@@ -9,6 +9,8 @@ import pytest
 
 from tests.kernels import Kernel
 
+pytestmark = pytest.mark.twin
+
 LINE = re.compile(r"peak memory: (\d+\.\d\d) MiB, increment: (-?\d+\.\d\d) MiB")
 
 

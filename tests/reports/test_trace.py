@@ -17,6 +17,8 @@ import pytest
 import nbmem
 from nbmem.reports.plot import plot_trace
 
+pytestmark = pytest.mark.twin
+
 MIB = 1 << 20
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from nbmem.process import NATIVE, ResidentSampler, counter
+from nbmem.process import NATIVE, ResidentSampler, counter, release_free_memory
 from nbmem.tracing import _lineprobe_twin
 
 pytestmark = [
@@ -49,6 +49,7 @@ def run(make: Any, code: str, **names: Any) -> Result:
     probe = make(counter, sampler)
     probe.watch_file("<watched>", source.count("\n") + 1)
     compiled = compile(source, "<watched>", "exec")
+    release_free_memory()  # what an earlier test freed would be used again, unseen
     sampler.start()
     error = None
     assert probe.start()
