@@ -274,4 +274,5 @@ def _pauses(frame: FrameType) -> bool:
     import opcode
 
     code = frame.f_code.co_code
-    return 0 <= frame.f_lasti < len(code) and opcode.opname[code[frame.f_lasti]] == "YIELD_VALUE"
+    # 3.13 has moved on to the RESUME behind the YIELD_VALUE by then
+    return 0 <= frame.f_lasti < len(code) and opcode.opname[code[frame.f_lasti]] in ("YIELD_VALUE", "RESUME")
