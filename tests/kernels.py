@@ -31,6 +31,14 @@ class Output:
         return str(self.displays[-1]["text/plain"]) if self.displays else ""
 
 
+#: The open descriptors of a process by what they lead to; IPython's history and the sockets come and go.
+DESCRIPTORS = (
+    "sorted(t for f in __import__('os').listdir('/proc/self/fd') "
+    "if (t := (lambda p: __import__('os').path.lexists(p) and __import__('os').readlink(p) or '')"
+    "('/proc/self/fd/' + f)) and not __import__('re').search('sqlite|socket:|/fd$|pipe:|eventpoll|eventfd', t))"
+)
+
+
 class Kernel:
     """One kernel; cells run one after the other."""
 

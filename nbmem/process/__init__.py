@@ -9,6 +9,7 @@ from nbmem.process.allocators import (
     release_free_memory,
 )
 from nbmem.process.gcevents import GcEvent, GcLog, GcRecorder
+from nbmem.process.interrupts import deferred_interrupt
 from nbmem.process.peak import (
     NATIVE,
     Interval,
@@ -34,6 +35,7 @@ __all__ = [
     "ResidentSampler",
     "allocated_block_count",
     "counter",
+    "deferred_interrupt",
     "has_exact_peak",
     "malloc_counters",
     "pymalloc_counters",

@@ -1,180 +1,37 @@
-"""One trace: start every recorder, stop them in the right order, fold what they saw to lines of source."""
+"""One trace: start every recorder, stop them in the right order."""
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from array import array
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from typing import Any
 
 from nbmem._errors import AlreadyRunning
 from nbmem.process import (
     NATIVE,
-    GcLog,
     GcRecorder,
     PeakMeter,
     PolledCounter,
     ResidentSampler,
     allocated_block_count,
     counter,
+    deferred_interrupt,
     has_exact_peak,
     malloc_counters,
     release_free_memory,
 )
 from nbmem.tracing import _lineprobe_twin
-from nbmem.tracing.allocations import AllocationLog, AllocationTracer, Frame, best_tracer
+from nbmem.tracing.allocations import AllocationTracer, best_tracer
+from nbmem.tracing.costs import Trace
+from nbmem.tracing.folding import Counters, Probed, Recorded, Row, fold
 from nbmem.tracing.sources import Source
 
 if NATIVE:
     from nbmem.tracing._lineprobe import LineProbe
 else:
     from nbmem.tracing._lineprobe_twin import LineProbe  # type: ignore[assignment]
-
-#: Allocations of these files are nbmem's own and no part of what the code cost.
-_OWN_FILES = (
-    os.path.dirname(os.path.abspath(__file__)) + os.sep,
-    os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "process", "gcevents.py"),
-)
-
-
-@dataclass(frozen=True, slots=True)
-class LineCost:
-    """What one line of source cost; a figure that was not measured is None.
-
-    Parameters
-    ----------
-    function : str
-        The name of the piece of source (``"cell"`` or a function).
-    line, source : int, str
-        Line number as tracebacks show it, and its text.
-    hits : int
-        How often it ran; where not exact, how often it was seen.
-    seconds : float
-        Time in it, calls included.
-    peak_bytes : int or None
-        Highest resident size while it ran, above that at the start of the trace.
-    increment_bytes : int or None
-        Resident size after minus before, summed.
-    spike_bytes : int or None
-        Largest peak minus before of one hit.
-    live_bytes : int or None
-        Heap bytes allocated by it and alive at the heap's peak.
-    net_bytes : int or None
-        Heap bytes allocated by it and alive at the end.
-    allocation_count : int or None
-        Allocations that it made.
-    exact : bool
-        Whether every hit was measured, by the kernel's own peak.
-    """
-
-    function: str
-    line: int
-    source: str
-    hits: int
-    seconds: float
-    peak_bytes: int | None
-    increment_bytes: int | None
-    spike_bytes: int | None
-    live_bytes: int | None
-    net_bytes: int | None
-    allocation_count: int | None
-    exact: bool
-
-
-@dataclass(frozen=True, slots=True)
-class StackCost:
-    """What one allocation stack cost: the line it counts for, its frames (innermost first), its bytes."""
-
-    function: str
-    line: int | None
-    frames: tuple[Frame, ...]
-    live_bytes: int | None
-    net_bytes: int
-    allocation_count: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class Timeline:
-    """Resident size over time: seconds from the start, bytes, and the line that ran (0: none of them)."""
-
-    seconds: Sequence[float] = ()
-    resident_bytes: Sequence[int] = ()
-    lines: Sequence[int] = ()
-    functions: Sequence[str] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class TraceSummary:
-    """The totals of a trace; sizes in bytes.
-
-    Parameters
-    ----------
-    seconds : float
-        From start to end.
-    resident_before_bytes, resident_after_bytes, resident_peak_bytes : int
-        Resident size of the process.
-    peak_bytes, increment_bytes : int
-        Peak and end, above the start.
-    heap_peak_bytes, net_bytes : int or None
-        Heap bytes allocated since the start: the most alive at once, and alive at the end.
-    malloc_bytes : int or None
-        What the C library's malloc has in use, end minus start, by its own counters.
-    arrow_bytes : int or None
-        What Apache Arrow's own pool has in use, end minus start; None where pyarrow is not loaded. pandas 3
-        keeps strings there, and it is in no other heap figure.
-    allocation_count : int or None
-        Allocations.
-    python_blocks : int
-        Blocks of Python's object allocator in use, end minus start.
-    gc_count, gc_seconds : int, float
-        Collections of the garbage collector, and how long they took.
-    exact : bool
-        Whether the peak is the kernel's own.
-    lines_by, allocations_by : str
-        By which means lines and allocations were traced.
-    """
-
-    seconds: float
-    resident_before_bytes: int
-    resident_after_bytes: int
-    resident_peak_bytes: int
-    peak_bytes: int
-    increment_bytes: int
-    heap_peak_bytes: int | None
-    net_bytes: int | None
-    malloc_bytes: int | None
-    arrow_bytes: int | None
-    allocation_count: int | None
-    python_blocks: int
-    gc_count: int
-    gc_seconds: float
-    exact: bool
-    lines_by: str
-    allocations_by: str
-
-
-@dataclass(frozen=True, slots=True)
-class Trace:
-    """All that a trace found; plain data."""
-
-    summary: TraceSummary
-    lines: tuple[LineCost, ...]
-    stacks: tuple[StackCost, ...]
-    timeline: Timeline
-    gc: GcLog
-    notes: tuple[str, ...]
-
-
-@dataclass(slots=True)
-class _Recorded:
-    """What the recorders handed over, before it is folded."""
-
-    seconds: float = 0.0
-    rows: list[Any] = field(default_factory=list)
-    timeline: tuple[array[float], array[int], array[int]] | None = None
 
 
 class Tracer:
@@ -209,8 +66,10 @@ class Tracer:
         self._meter = PeakMeter()
         self._gc = GcRecorder()
         self._undo: list[Callable[[], object]] = []
-        self._recorded = _Recorded()
-        self._before = self._after = _Counters(0, None, 0)
+        self._rows: list[Row] = []
+        self._points: tuple[array[float], array[int], array[int]] | None = None
+        self._began = self._seconds = 0.0
+        self._before = self._after = Counters(0, None, 0)
 
     def _make_probe(self) -> Any:
         if not has_exact_peak():
@@ -249,11 +108,13 @@ class Tracer:
         """
         if Tracer._running is not None:
             raise AlreadyRunning("a trace is running already; let it end first")
-        Tracer._running = self
         try:
-            self._start()
-        except BaseException:
-            self._unwind()
+            with deferred_interrupt():
+                Tracer._running = self
+                self._start()
+        except BaseException:  # an interrupt that came meanwhile too
+            with deferred_interrupt():
+                self._unwind()
             raise
 
     def _start(self) -> None:
@@ -288,79 +149,60 @@ class Tracer:
         self._undo.append(tracer.stop)
 
     def _stop_probe(self) -> None:
-        self._recorded.rows = self._probe.stop()
+        self._rows = self._probe.stop()
+        # Read right after the probe is off, so that what stopping the rest frees is no part of them.
+        self._after = _read_counters()
 
     def _stop_clock(self) -> None:
-        self._recorded.seconds = time.perf_counter() - self._began
+        self._seconds = time.perf_counter() - self._began
+        if not self._probe_started:
+            self._after = _read_counters()
 
     def _stop_sampler(self) -> None:
-        self._recorded.timeline = self._sampler.stop()
+        self._points = self._sampler.stop()
 
     def _unwind(self) -> None:
-        """Stop what was started, last first; an interrupt in the middle stops the rest all the same."""
-        interrupt: BaseException | None = None
+        """Stop what was started, last first; a failure of one stops the others all the same."""
+        failure: Exception | None = None
         while self._undo:
             try:
                 self._undo.pop()()
-            except KeyboardInterrupt as error:
-                interrupt = error
+            except Exception as error:  # noqa: BLE001  # raised below, when all are stopped
+                failure = error
         Tracer._running = None
-        if interrupt is not None:
-            raise interrupt
+        if failure is not None:
+            raise failure
 
     def stop(self) -> Trace:
         """Stop every recorder and fold what they saw."""
-        self._undo.append(self._read_counters)
-        # Counters are read right after the probe is off, so that its own freeing is no part of them.
-        if self._probe_started:
-            self._undo[-2:] = reversed(self._undo[-2:])
-        self._unwind()
-        risen = self._meter.result.peak_bytes - self._meter.result.before_bytes
-        log = self._allocations.read(risen) if self._allocations is not None else None
-        return self._fold(log)
-
-    def _read_counters(self) -> None:
-        self._after = _read_counters()
-
-    # -- folding
-
-    def _fold(self, log: AllocationLog | None) -> Trace:
-        recorded, interval = self._recorded, self._meter.result
-        notes = self._notes + self._probe_notes() + list(log.notes if log is not None else ())
-        stacks = self._fold_stacks(log) if log is not None else []
-        lines = self._fold_lines(
-            interval.before_bytes, stacks, traced=log is not None and log.net_bytes is not None
+        with deferred_interrupt():
+            self._unwind()
+        interval = self._meter.result
+        risen = interval.peak_bytes - interval.before_bytes
+        marks = set(self._points[2]) if self._points is not None else set()
+        return fold(
+            Recorded(
+                sources=self._sources,
+                aliases=self._aliases,
+                probed=Probed(
+                    self._rows, self._scopes, self._probe_started, self._probe.exact, self._probe.lost
+                ),
+                points=self._points,
+                places={mark: self._place_of(mark) for mark in marks},
+                interval=interval,
+                before=self._before,
+                after=self._after,
+                log=self._allocations.read(risen) if self._allocations is not None else None,
+                seconds=self._seconds,
+                gc=self._gc.log,
+                lines_by=self._lines_by(),
+                notes=self._notes + self._probe_notes(),
+            )
         )
-        before, after = self._before, self._after
-        known = [stack for stack in stacks if stack.live_bytes is not None]
-        summary = TraceSummary(
-            seconds=recorded.seconds,
-            resident_before_bytes=interval.before_bytes,
-            resident_after_bytes=interval.after_bytes,
-            resident_peak_bytes=interval.peak_bytes,
-            peak_bytes=interval.peak_bytes - interval.before_bytes,
-            increment_bytes=interval.after_bytes - interval.before_bytes,
-            heap_peak_bytes=sum(stack.live_bytes or 0 for stack in known)
-            if known or log is None or log.peak_bytes == 0
-            else log.peak_bytes,
-            net_bytes=sum(stack.net_bytes for stack in stacks) if log and log.net_bytes is not None else None,
-            malloc_bytes=None
-            if before.malloc is None or after.malloc is None
-            else after.malloc - before.malloc,
-            arrow_bytes=None if after.arrow is None else after.arrow - (before.arrow or 0),
-            allocation_count=_sum(stack.allocation_count for stack in stacks)
-            if log and log.count is not None
-            else None,
-            python_blocks=after.blocks - before.blocks,
-            gc_count=self._gc.log.count,
-            gc_seconds=self._gc.log.seconds,
-            exact=interval.exact,
-            lines_by=self._lines_by(),
-            allocations_by=log.means if log is not None else "not traced",
-        )
-        if log is None or log.peak_bytes is None:
-            summary = _replace(summary, heap_peak_bytes=None)
-        return Trace(summary, tuple(lines), tuple(stacks), self._fold_timeline(), self._gc.log, tuple(notes))
+
+    def _place_of(self, mark: int) -> tuple[str, int]:
+        found = self._probe.line_of(mark) if mark >= 0 else None
+        return (self._scopes[found[0]].name, found[1]) if found is not None else ("", 0)
 
     def _lines_by(self) -> str:
         if not self._probe_started:
@@ -388,116 +230,12 @@ class Tracer:
             notes.append("nbmem was built without its native part: slower, and the timeline has gaps")
         return notes
 
-    def _fold_stacks(self, log: AllocationLog) -> list[StackCost]:
-        files: dict[str, list[tuple[int, Source]]] = {}
-        for source in self._sources:
-            files.setdefault(source.filename, []).append((source.offset, source))
-        for filename, offset, source in self._aliases:
-            files.setdefault(filename, []).append((offset, source))
-        costs = []
-        for stack in log.stacks:
-            place = _place(stack.frames, files)
-            if place is None:
-                continue
-            name, line, depth = place
-            costs.append(
-                StackCost(name, line, stack.frames[:depth], stack.peak_bytes, stack.net_bytes, stack.count)
-            )
-        return costs
 
-    def _fold_lines(self, start: int, stacks: list[StackCost], *, traced: bool) -> list[LineCost]:
-        heap: dict[tuple[str, int], list[StackCost]] = {}
-        for stack in stacks:
-            if stack.line is not None:
-                heap.setdefault((stack.function, stack.line), []).append(stack)
-        rows = {(self._scopes[row[0]].name, row[1]): row for row in self._recorded.rows}
-        probed = self._probe_started and not self._probe.lost
-        lines = []
-        for source in self._sources:
-            loops = source.loop_lines() if not self._probe.exact else frozenset()
-            for line in range(source.first_line, source.first_line + len(source.lines)):
-                row = rows.get((source.name, line))
-                own = heap.get((source.name, line), [])
-                exact = has_exact_peak() and probed and self._probe.exact
-                if row is not None and not exact and probed and has_exact_peak():
-                    sampled, paused, entered = row[7:]
-                    exact = not (sampled or entered or (paused and line in loops))
-                measured = row is not None and has_exact_peak()
-                known = traced and all(stack.live_bytes is not None for stack in own)
-                lines.append(
-                    LineCost(
-                        function=source.name,
-                        line=line,
-                        source=source.text_of(line),
-                        hits=row[2] if row else 0,
-                        seconds=row[3] if row else 0.0,
-                        peak_bytes=row[4] - start if row and measured else None,
-                        increment_bytes=row[5] if row else (0 if exact else None),
-                        spike_bytes=row[6] if row and measured else None,
-                        live_bytes=sum(stack.live_bytes or 0 for stack in own) if known else None,
-                        net_bytes=sum(stack.net_bytes for stack in own) if traced else None,
-                        allocation_count=_sum(stack.allocation_count for stack in own) if traced else None,
-                        exact=exact,
-                    )
-                )
-        return lines
-
-    def _fold_timeline(self) -> Timeline:
-        if self._recorded.timeline is None:
-            return Timeline()
-        seconds, resident, marks = self._recorded.timeline
-        places: dict[int, tuple[str, int]] = {}
-        for mark in set(marks):
-            found = self._probe.line_of(mark) if mark >= 0 else None
-            places[mark] = (self._scopes[found[0]].name, found[1]) if found is not None else ("", 0)
-        return Timeline(
-            seconds, resident, [places[mark][1] for mark in marks], [places[mark][0] for mark in marks]
-        )
-
-
-def _place(
-    frames: tuple[Frame, ...], files: dict[str, list[tuple[int, Source]]]
-) -> tuple[str, int | None, int] | None:
-    """Find the line that a stack counts for: name, line, frames to keep; None if it is nbmem's own."""
-    found: tuple[str, int] | None = None
-    depth = 0
-    for index, (_, filename, line) in enumerate(frames):
-        if found is None and filename.startswith(_OWN_FILES):
-            return None
-        for offset, source in files.get(filename, ()):
-            if line + offset in source:
-                found = found or (source.name, line + offset)
-                depth = index + 1
-                break
-    return (*found, depth) if found is not None else ("", None, len(frames))
-
-
-def _sum(values: Any) -> int | None:
-    """Add up, unless one is not known."""
-    known = list(values)
-    return None if any(value is None for value in known) else sum(known)
-
-
-def _replace(summary: TraceSummary, **changes: Any) -> TraceSummary:
-    from dataclasses import replace
-
-    return replace(summary, **changes)
-
-
-@dataclass(frozen=True, slots=True)
-class _Counters:
-    """What the allocators count themselves: blocks, bytes, bytes (None: not there)."""
-
-    blocks: int
-    malloc: int | None
-    arrow: int | None
-
-
-def _read_counters() -> _Counters:
+def _read_counters() -> Counters:
     malloc = malloc_counters()
     arrow = sys.modules.get("pyarrow")
     allocated = getattr(arrow, "total_allocated_bytes", None)
-    return _Counters(
+    return Counters(
         allocated_block_count(),
         malloc.in_use_bytes + malloc.mapped_bytes if malloc is not None else None,
         int(allocated()) if callable(allocated) else None,

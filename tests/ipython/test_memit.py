@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from tests.kernels import Kernel
+from tests.kernels import DESCRIPTORS, Kernel
 
 pytestmark = pytest.mark.twin
 
@@ -181,7 +181,7 @@ def test_a_syntax_error_in_the_statement_is_shown_as_one(kernel: Kernel) -> None
 
 
 def test_measuring_leaves_nothing_behind(kernel: Kernel) -> None:
-    state = "[len(__import__('os').listdir('/proc/self/fd')), __import__('threading').active_count(), len(__import__('gc').callbacks)]"
+    state = f"[{DESCRIPTORS}, __import__('threading').active_count(), len(__import__('gc').callbacks)]"
     kernel.run("%memit -q 1")
     before = kernel.value(state)
     for cell in (

@@ -1,0 +1,63 @@
+"""Ctrl-C at any moment leaves nothing switched on."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+STORM = """
+import gc, os, random, signal, sys, threading, time
+import nbmem
+from nbmem.process import counter
+from nbmem.tracing import Source, Tracer
+
+stop = threading.Event()
+def storm():
+    while not stop.wait(random.random() * 0.03):
+        os.kill(os.getpid(), signal.SIGINT)
+
+def once():
+    tracer = Tracer()
+    tracer.watch(Source("cell", "<cell>", 1, ("x = [0] * 100", "y = bytearray(10)")))
+    try:
+        tracer.start()
+        exec(compile("x = [0] * 100\\ny = bytearray(10)", "<cell>", "exec"))
+    finally:
+        while Tracer._running is tracer:
+            try:
+                tracer.stop()
+            except KeyboardInterrupt:
+                pass
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+handler = signal.getsignal(signal.SIGINT)
+thread = threading.Thread(target=storm); thread.start()
+interrupted = finished = 0
+end = time.monotonic() + 4
+while time.monotonic() < end:
+    try:
+        once()
+        finished += 1
+    except KeyboardInterrupt:
+        interrupted += 1
+while True:
+    try:
+        stop.set(); thread.join(); time.sleep(0.1); break
+    except KeyboardInterrupt:
+        pass
+import memray
+with memray.Tracker("/tmp/nbmem-storm-%d" % os.getpid()):  # refused if one were left on
+    pass
+os.unlink("/tmp/nbmem-storm-%d" % os.getpid())
+print(interrupted > 5, finished > 5, sys.gettrace(), sys.getprofile(), counter.open_count,
+      [c for c in gc.callbacks if "nbmem" in repr(c)], signal.getsignal(signal.SIGINT) is handler,
+      len(os.listdir("/proc/self/task")))
+"""
+
+
+def test_a_storm_of_interrupts_leaves_everything_as_it_was() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", STORM], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.split() == ["True", "True", "None", "None", "0", "[]", "True", "1"]
