@@ -113,7 +113,10 @@ def _row(line: LineCost, text: str, *, with_heap: bool, most_peak: int, most_net
         f"{line.line}",
         f"{about}{format_count(line.hits)}" if ran else "",
         f"{about}{format_seconds(line.seconds)}" if ran else "",
-        _sized(line.peak_bytes, most_peak, _PEAK, bold=is_peak) if ran else "",
+        # below the start there is no peak to draw
+        _sized(line.peak_bytes, most_peak if (line.peak_bytes or 0) > 0 else 0, _PEAK, bold=is_peak)
+        if ran
+        else "",
         size_text(line.spike_bytes) if ran else "",
         size_text(line.increment_bytes) if ran else "",
     ]
@@ -136,7 +139,7 @@ def _sized(size: int | None, most: int, color: str, *, bold: bool = False) -> st
         words = f"<b>{words}</b>"
     if not size or most <= 0:
         return words
-    width = max(round(60 * abs(size) / most), 1)
+    width = min(max(round(60 * abs(size) / most), 1), 60)
     return (
         f'{words}<div style="height:3px;width:60px;margin-left:auto;background-color:rgba(128,128,128,0.18)">'
         f'<div style="height:3px;width:{width}px;background-color:{color}"></div></div>'

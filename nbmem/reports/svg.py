@@ -29,14 +29,15 @@ def timeline_svg(
     left, right, top, bottom = 78, 8, 8, 20
     span = max(seconds[-1], 1e-9)
     values = [value - base for value in resident]
-    high, low = max(*values, 1), min(*values, 0)
+    high, low = max(*values, 0), min(*values, 0)
+    scale = max(high - low, 1)
     inner_width, inner_height = width - left - right, height - top - bottom
 
     def x(at: float) -> float:
         return left + inner_width * at / span
 
     def y(value: float) -> float:
-        return top + inner_height * (high - value) / (high - low)
+        return top + inner_height * (high - value) / scale
 
     points = _thinned(list(zip(seconds, values, strict=True)))
     path = " ".join(f"{x(at):.1f},{y(value):.1f}" for at, value in points)

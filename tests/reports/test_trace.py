@@ -239,3 +239,15 @@ def test_the_doctests_of_the_public_functions_hold() -> None:
 
     for module in (_units, memit, recording):
         assert doctest.testmod(module, optionflags=doctest.ELLIPSIS).failed == 0
+
+
+def test_a_trace_that_only_frees_draws_no_bar_beyond_its_cell() -> None:
+    block = bytearray(60 * MIB)
+    with nbmem.trace() as t:
+        del block
+        x = 1
+        y = [0] * 1000  # noqa: F841
+    assert x == 1
+    widths = [int(width) for width in re.findall(r"height:3px;width:(\d+)px", t.to_html())]
+    assert max(widths, default=0) <= 60
+    assert "+1 B" not in t.to_html()
