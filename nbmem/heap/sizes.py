@@ -9,13 +9,13 @@ from __future__ import annotations
 import mmap
 import sys
 from collections.abc import Callable
-from types import BuiltinFunctionType, MethodDescriptorType, WrapperDescriptorType
+from types import MethodDescriptorType, WrapperDescriptorType
 from typing import Any
 
 _HAVE_GC = 1 << 14  # Py_TPFLAGS_HAVE_GC (object.h)
 _MANAGED_DICT = 1 << 4  # Py_TPFLAGS_MANAGED_DICT, 3.11+
 _PYMALLOC_LARGEST = 512
-_C_METHODS = (MethodDescriptorType, WrapperDescriptorType, BuiltinFunctionType)
+_C_METHODS = (MethodDescriptorType, WrapperDescriptorType)
 _type_flags = type.__dict__["__flags__"].__get__
 _type_mro = type.__dict__["__mro__"].__get__
 _type_dict = type.__dict__["__dict__"].__get__
@@ -112,6 +112,11 @@ def _whole_view_bytes(numpy: Any, array: Any) -> int:
 
 def _pandas_bytes(pandas: Any, value: Any, kind: type) -> int | None:
     if issubclass(kind, (pandas.DataFrame, pandas.Series)):
+        for base in _type_mro(kind):
+            if base is pandas.DataFrame or base is pandas.Series:
+                break
+            if "_mgr" in _type_dict(base) or "__dict__" in _type_dict(base):
+                return None  # a subclass put something in front of it
         manager = object.__getattribute__(value, "_mgr")
         arrays = [block.values for block in manager.blocks]
         total = sum(_index_bytes(pandas, axis) for axis in manager.axes)
@@ -137,6 +142,8 @@ def _array_bytes(array: Any) -> int:
     numpy = sys.modules["numpy"]
     if isinstance(array, numpy.ndarray):
         return block_bytes(int(array.nbytes)) if array.flags.owndata else _whole_view_bytes(numpy, array)
+    if str(_type_dict(type(array)).get("__module__", "")).partition(".")[0] != "pandas":
+        return 0  # somebody's extension array: its attributes are somebody's code
     arrow = getattr(array, "_pa_array", None)
     if arrow is not None:
         return int(arrow.get_total_buffer_size())

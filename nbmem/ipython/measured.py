@@ -69,7 +69,6 @@ class MeasuredCells:
         self._traced: TracedCell | None = None
         self._split: SplitCell | None = None
         self._info: Any = None
-        self._depth_unmeasured = 0
 
     def install(self) -> None:
         """Put the hooks into the shell."""
@@ -82,9 +81,7 @@ class MeasuredCells:
         self._shell.input_transformers_cleanup.remove(self.transform)
         self._shell.events.unregister("pre_run_cell", self.before)
         self._shell.events.unregister("post_run_cell", self.after)
-        traced, self._traced = self._traced, None
-        if traced is not None:
-            traced.finish(show=False)
+        self._end(show=False)
 
     # IPython calls this several times per cell: nothing is remembered.
     def transform(self, lines: list[str]) -> list[str]:
@@ -113,6 +110,8 @@ class MeasuredCells:
     def before(self, info: Any) -> None:
         """Start to measure, if the cell asks for it."""
         lines = info.raw_cell.splitlines(keepends=True)
+        if self._traced is not None and info.store_history:
+            self._end(show=True)  # its end was lost: this is the next cell, not one inside it
         if self._traced is not None:
             self._watch_nested(info)
             return
@@ -139,13 +138,22 @@ class MeasuredCells:
 
     def after(self, result: Any) -> None:
         """Stop and show, when the cell that was measured has ended."""
-        traced = self._traced
+        if self._traced is not None and self._is_ours(result):
+            never_ran = result is not None and result.error_before_exec is not None
+            self._end(show=not never_ran)
+
+    def _is_ours(self, result: Any) -> bool:
         # No result: the cell was cancelled, and it can only be ours or one inside ours.
-        if traced is None or (result is not None and result.info is not self._info):
-            return
-        self._traced = self._split = self._info = None
-        never_ran = result is not None and result.error_before_exec is not None
-        traced.finish(show=not never_ran)
+        if result is None or result.info is self._info:
+            return True
+        # Where running failed in IPython itself (an exception whose __str__ raises), its info is a new one.
+        return result.error_in_exec is not None and result.info.raw_cell == self._info.raw_cell
+
+    def _end(self, *, show: bool) -> None:
+        traced, self._traced = self._traced, None
+        self._split = self._info = None
+        if traced is not None:
+            traced.finish(show=show)
 
     @property
     def measuring(self) -> bool:

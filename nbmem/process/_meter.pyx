@@ -7,7 +7,7 @@ Its twin in Python is :mod:`nbmem.process._twin`; both have the same methods and
 """
 
 from cpython cimport array
-from libc.errno cimport errno
+from libc.errno cimport EMFILE, errno
 from libc.stdint cimport int64_t
 from libc.stdlib cimport calloc, free, strtoll
 from libc.string cimport memset, strstr
@@ -83,10 +83,13 @@ cdef class PeakCounter:
         self._status_fd = -1
 
     cdef int _ensure(self) except -1:
-        # /proc/self was resolved when it was opened: after a fork it would still be the parent's.
+        # /proc/self was resolved when it was opened: after a fork it would still be the parent's. (In the
+        # child the numbers may be other files by now: forgotten, not closed; after_fork closes in time.)
         if self._pid == getpid() and self._status_fd >= 0:
             return 0
-        self._close_descriptors()
+        if self._pid == getpid():
+            self._close_descriptors()
+        self._clear_fd = self._status_fd = -1
         self._pid = getpid()
         self._clear_fd = c_open(b"/proc/self/clear_refs", O_WRONLY | O_CLOEXEC)
         if self._clear_fd < 0:
@@ -98,7 +101,7 @@ cdef class PeakCounter:
 
     cdef int _fold(self, int64_t *resident) except -1:
         """Read the counter, add it to every slot, set it back."""
-        cdef char text[4096]
+        cdef char text[16384]   # the line of groups can be long
         cdef ssize_t count
         cdef char *at
         cdef int64_t highest
@@ -108,14 +111,14 @@ cdef class PeakCounter:
         if count <= 0:
             raise OSError(errno, "cannot read /proc/self/status")
         text[count] = 0
-        at = strstr(text, b"VmHWM:")
+        at = strstr(text, b"\nVmHWM:")
         if at == NULL:
             raise OSError(0, "/proc/self/status has no VmHWM")
-        highest = strtoll(at + 6, &at, 10) * 1024
-        at = strstr(at, b"VmRSS:")
+        highest = strtoll(at + 7, &at, 10) * 1024
+        at = strstr(at, b"\nVmRSS:")
         if at == NULL:
             raise OSError(0, "/proc/self/status has no VmRSS")
-        resident[0] = strtoll(at + 6, NULL, 10) * 1024
+        resident[0] = strtoll(at + 7, NULL, 10) * 1024
         if pwrite(self._clear_fd, b"5", 1, 0) != 1:
             raise OSError(errno, "cannot write /proc/self/clear_refs")
         for slot in range(MAX_SLOTS):
@@ -143,7 +146,7 @@ cdef class PeakCounter:
             if not self._used[slot]:
                 break
         else:
-            raise OSError(0, "64 intervals are open at once")
+            raise OSError(EMFILE, "64 intervals are open at once")
         try:
             self._fold(&resident)
         except OSError:
@@ -184,6 +187,10 @@ cdef class PeakCounter:
     cdef _check(self, int slot):
         if slot < 0 or slot >= MAX_SLOTS or not self._used[slot]:
             raise ValueError(f"no interval is open at slot {slot}")
+
+    def after_fork(self):
+        """Let go of the parent's descriptors, right after a fork, in the child."""
+        self._close_descriptors()
 
     @property
     def open_count(self):
@@ -342,7 +349,7 @@ cdef class ResidentSampler:
                 pthread_cond_signal(&s.wake)
                 pthread_mutex_unlock(&s.mutex)
                 pthread_join(s.thread, NULL)
-        c_close(s.statm_fd)
+            c_close(s.statm_fd)   # in a child the number may be another file by now
         s.statm_fd = -1
 
     def start(self):

@@ -37,15 +37,17 @@ class PeakCounter:
         # /proc/self was resolved when it was opened: after a fork it would still be the parent's.
         if self._pid == os.getpid() and self._status_fd >= 0:
             return
-        self._close_descriptors()
+        if self._pid == os.getpid():
+            self._close_descriptors()
+        self._clear_fd = self._status_fd = -1  # in a child, other files by now: forgotten, not closed
         self._pid = os.getpid()
         self._clear_fd = os.open("/proc/self/clear_refs", os.O_WRONLY | _CLOEXEC)
         self._status_fd = os.open("/proc/self/status", os.O_RDONLY | _CLOEXEC)
 
     def _fold(self) -> int:
         self._ensure()
-        text = os.pread(self._status_fd, 4095, 0)
-        highest, resident = _field(text, b"VmHWM:"), _field(text, b"VmRSS:")
+        text = os.pread(self._status_fd, 16383, 0)
+        highest, resident = _field(text, b"\nVmHWM:"), _field(text, b"\nVmRSS:")
         os.pwrite(self._clear_fd, b"5", 0)
         for slot, value in self._highest.items():
             if value < highest:
@@ -90,6 +92,10 @@ class PeakCounter:
         if slot not in self._highest:
             raise ValueError(f"no interval is open at slot {slot}")
 
+    def after_fork(self) -> None:
+        """Let go of the parent's descriptors, right after a fork, in the child."""
+        self._close_descriptors()
+
     @property
     def open_count(self) -> int:
         """How many intervals are open."""
@@ -99,7 +105,7 @@ class PeakCounter:
 def _field(text: bytes, name: bytes) -> int:
     at = text.find(name)
     if at < 0:
-        raise OSError(0, f"/proc/self/status has no {name.decode()}")
+        raise OSError(0, f"/proc/self/status has no {name.decode().strip()}")
     return int(text[at + len(name) :].split(None, 1)[0]) * 1024
 
 

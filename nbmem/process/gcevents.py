@@ -6,7 +6,7 @@ import gc
 import time
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 #: Collections kept one by one; the totals count all of them, however many there were.
 KEPT_EVENTS = 10_000
@@ -47,19 +47,21 @@ class GcRecorder:
     def __init__(self) -> None:
         self.log = GcLog()
         self._origin = self._began = 0.0
+        # One bound method and one list, to be found again by identity, whatever the code does meanwhile.
+        self._callback = self._on_event
+        self._callbacks: list[Any] = gc.callbacks
 
     def start(self) -> None:
         """Begin to record."""
         self._origin = time.perf_counter()
-        gc.callbacks.append(self._on_event)
+        self._callbacks = gc.callbacks
+        self._callbacks.append(self._callback)
 
     def stop(self) -> GcLog:
         """Take the callback off again and give the log."""
-        # By identity: other people's callbacks may have an __eq__ that lies. Bound methods are made
-        # anew at each access, so look at what they are bound to.
-        for index, callback in enumerate(gc.callbacks):
-            if getattr(callback, "__self__", None) is self:
-                del gc.callbacks[index]
+        for index, callback in enumerate(self._callbacks):
+            if callback is self._callback:
+                del self._callbacks[index]
                 break
         return self.log
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import mmap
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -38,6 +39,8 @@ __all__ = [
 
 #: The kernel keeps one peak per process, so nbmem keeps one counter of it.
 counter = PeakCounter()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=counter.after_fork)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,18 +62,27 @@ class Interval:
     exact: bool
 
 
-@cache
+_answer: list[bool] = []
+
+
 def has_exact_peak() -> bool:
-    """Tell whether this system's peak counter really counts, by a test on one mebibyte.
+    """Tell whether this system's peak counter really counts, by a test on one mebibyte, made once.
 
     A sandbox may have the files and yet not count; believing it would show made-up peaks.
     """
-    if not sys.platform.startswith("linux"):
-        return False
-    try:
-        slot, before = counter.open()
-    except (OSError, NotImplementedError):
-        return False
+    if not _answer:
+        try:
+            _answer.append(sys.platform.startswith("linux") and _counts())
+        except OSError as error:
+            # Not there, or not allowed: so it stays. Out of descriptors or slots: ask again next time.
+            if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
+                return False
+            _answer.append(False)
+    return _answer[0]
+
+
+def _counts() -> bool:
+    slot, before = counter.open()
     try:
         with mmap.mmap(-1, MIB) as block:
             for page in range(0, MIB, mmap.PAGESIZE):
@@ -135,15 +147,26 @@ class PeakMeter:
         if self._poller is not None:
             self._poller.start()
         if has_exact_peak():
-            self._slot, self._before = counter.open()
+            try:
+                self._slot, self._before = counter.open()
+            except BaseException:
+                if self._poller is not None:
+                    self._poller.stop()
+                raise
 
     def stop(self) -> Interval:
-        """End the interval and give its figures."""
+        """End the interval and give its figures; again, and the figures are the same."""
+        if self._slot < 0 and self._poller is None and hasattr(self, "result"):
+            return self.result
         peak = after = 0
         exact = self._slot >= 0
         if self._slot >= 0:
             slot, self._slot = self._slot, -1
-            peak, after = counter.close(slot)
+            try:
+                peak, after = counter.close(slot)
+            except OSError:  # the code closed descriptors that were not its own
+                peak = after = _resident_by_psutil()
+                exact = False
         before = self._before
         if self._poller is not None:
             poller, self._poller = self._poller, None

@@ -110,14 +110,20 @@ def _stopping_after(seconds: float | None) -> Iterator[None]:
         yield
         return
 
+    active = True
+
     def stop(number: int, frame: FrameType | None) -> None:
-        raise _DeadlineExceeded
+        if active:
+            raise _DeadlineExceeded
 
     handler = signal.signal(signal.SIGALRM, stop)
     began = time.monotonic()
     previous, repeat = signal.setitimer(signal.ITIMER_REAL, max(seconds, 1e-6))
     try:
-        yield
+        try:
+            yield
+        finally:
+            active = False
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         # None: the handler was not set from Python, so it cannot be put back by Python either

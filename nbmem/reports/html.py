@@ -35,7 +35,8 @@ def trace_html(
 ) -> str:
     """Write a trace as static HTML; all text that comes from the user's code is escaped."""
     parts = [
-        f'<p style="margin:4px 0"><b>{escape(title)}</b> &nbsp;{escape(" · ".join(headline(trace)))}</p>',
+        f'<p style="margin:4px 0"><b>{escape(printable(title))}</b> '
+        f"&nbsp;{escape(' · '.join(headline(trace)))}</p>",
         *(_table(trace, block) for block in blocks(trace)),
     ]
     if any(not line.exact and line.hits for line in trace.lines):
@@ -94,7 +95,8 @@ def _table(trace: Trace, block: Block) -> str:
         )
     name = block.name if block.name not in ("cell", "with") else ""
     caption = (
-        f'<caption style="text-align:left;font-family:monospace;caption-side:top">{escape(name)}</caption>'
+        f'<caption style="text-align:left;font-family:monospace;caption-side:top">'
+        f"{escape(printable(name))}</caption>"
         if name
         else ""
     )
@@ -158,7 +160,8 @@ def _stacks(stacks: Sequence[StackCost]) -> str:
         count = f", {format_count(stack.allocation_count)} allocations" if stack.allocation_count else ""
         frames = (
             "\n".join(
-                f"{function or '?'}  {_full_place(file, number)}" for function, file, number in stack.frames
+                escape(printable(f"{function or '?'}  {_full_place(file, number)}"))
+                for function, file, number in stack.frames
             )
             or "(no Python frame)"
         )
@@ -166,7 +169,7 @@ def _stacks(stacks: Sequence[StackCost]) -> str:
         items.append(
             f"<details><summary>{live} at the heap's peak, net {format_bytes(stack.net_bytes)}{count}{where}"
             f'</summary><pre style="margin:2px 16px;font-size:85%;background-color:transparent">'
-            f"{escape(frames)}</pre></details>"
+            f"{frames}</pre></details>"
         )
     head = '<p style="margin:4px 0"><b>allocation stacks</b></p>'
     return f'<div style="font-size:90%">{head}{"".join(items)}</div>'

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import weakref
 from collections.abc import Callable, Collection, Mapping, Sequence
 from types import FrameType, TracebackType
 from typing import Any
@@ -56,7 +57,11 @@ class Recording:
 
     def stop(self) -> CellTrace:
         """Stop, and fill the result."""
-        data = self.tracer.stop()
+        try:
+            data = self.tracer.stop()
+        except BaseException:
+            self.tracer.abandon()
+            raise
         # The name that the result itself was given is no doing of the code.
         ours = {name for name, value in dict(self._namespace).items() if value is self.result}
         after = record_names(self._namespace, self._hidden | ours)
@@ -105,10 +110,14 @@ class trace:  # noqa: N801  # it is used like a function: with nbmem.trace() as 
         self._sources = [source_of_function(function) for function in functions]
         self._rss, self._objects, self._stacks = rss, objects, stacks
         self._recording: Recording | None = None
+        self._finalizer: weakref.finalize[..., trace] | None = None
 
     def __enter__(self) -> CellTrace:
         caller = inspect.currentframe()
         frame: FrameType | None = caller.f_back if caller is not None else None
+        # ExitStack.enter_context(nbmem.trace()): the caller is who called that
+        while frame is not None and frame.f_globals.get("__name__") == "contextlib":
+            frame = frame.f_back
         assert frame is not None
         try:
             body = source_of_with(frame)
@@ -124,6 +133,9 @@ class trace:  # noqa: N801  # it is used like a function: with nbmem.trace() as 
                 objects=self._objects,
                 stacks=self._stacks,
             )
+            # Should an interrupt fall between here and the with statement, __exit__ is never called.
+            self._finalizer = weakref.finalize(self, self._recording.tracer.abandon)
+            self._finalizer.atexit = False
             self._recording.start()
             return self._recording.result
         finally:
@@ -133,5 +145,7 @@ class trace:  # noqa: N801  # it is used like a function: with nbmem.trace() as 
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         assert self._recording is not None
+        assert self._finalizer is not None
         self._recording.stop()
-        self._recording = None
+        self._finalizer.detach()
+        self._recording = self._finalizer = None

@@ -64,6 +64,8 @@ def blocks(trace: Trace) -> list[Block]:
 
 def dedented(block: Block) -> list[str]:
     """Give the text of a block's lines without the indentation that they share."""
+    if not block.lines:
+        return []
     return textwrap.dedent("\n".join(line.source.expandtabs() for line in block.lines)).split("\n")
 
 

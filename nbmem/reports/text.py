@@ -31,10 +31,10 @@ def trace_text(
     """
     with_heap = trace.summary.net_bytes is not None
     highest = peak_line(trace)
-    out = [f"{title}: " + " · ".join(headline(trace)), ""]
+    out = [printable(f"{title}: ") + " · ".join(headline(trace)), ""]
     for block in blocks(trace):
         if block.name not in ("cell", "with"):
-            out += ["", block.name]
+            out += ["", printable(block.name)]
         marked = any(line is highest for line in block.lines)
         out.append(
             _HEADER
@@ -50,11 +50,11 @@ def trace_text(
     if any(not line.exact and line.hits for line in trace.lines):
         out.append("~ sampled: the line ran too often to be read each time, hits are those seen")
     if changes:
-        out += ["", "names: " + " · ".join(variable_phrases(changes))]
+        out += ["", printable("names: " + " · ".join(variable_phrases(changes)))]
     if stacks:
         out += ["", "stacks by bytes alive at the heap's peak (innermost first):"]
         out += [stack_line(stack) for stack in stacks]
-    out += [f"note: {note}" for note in trace.notes]
+    out += [printable(f"note: {note}") for note in trace.notes]
     return "\n".join(out)
 
 
@@ -89,7 +89,8 @@ def stack_line(stack: StackCost) -> str:
     )
     more = f" < … {len(stack.frames) - 6} more" if len(stack.frames) > 6 else ""
     live = format_bytes(stack.live_bytes) if stack.live_bytes is not None else "–"
-    return f"  {live:>10}  net {format_bytes(stack.net_bytes):>10}  {where or '(no Python frame)'}{more}"
+    shown = printable(where) or "(no Python frame)"
+    return f"  {live:>10}  net {format_bytes(stack.net_bytes):>10}  {shown}{more}"
 
 
 def printable(text: str) -> str:

@@ -2,9 +2,13 @@ from types import CodeType
 
 from nbmem.process._meter import PeakCounter, ResidentSampler
 
+def has_profile_function() -> bool: ...
+
 class LineProbe:
     can_sample: bool
     lost: bool
+    failed: bool
+    sampled: bool
     unseen_seconds: float
     unseen_bytes: int
     def __init__(self, counter: PeakCounter, sampler: ResidentSampler) -> None: ...

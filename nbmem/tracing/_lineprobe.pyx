@@ -51,10 +51,14 @@ cdef extern from "Python.h":
     Py_ssize_t PyCode_Size "Py_SIZE" (PyCodeObject *)
     unsigned int PyUnicode_READ_CHAR(PyObject *, Py_ssize_t)
     Py_ssize_t PyUnicode_GET_LENGTH(PyObject *)
+    bint PyUnicode_CheckExact(object)
     PyObject *PyDict_GetItemWithError(PyObject *, PyObject *)
 
 cdef extern from "_interpreter.h":
-    ctypedef int (*nbmem_is_watched)(PyObject *)
+    ctypedef int (*nbmem_is_watched)(PyObject *, int)
+    int nbmem_hooked_throughout
+    void nbmem_retake()
+    int nbmem_has_profile()
     int nbmem_ask(int (*)(void *) noexcept with gil) nogil
     int nbmem_install(Py_tracefunc, PyObject *, nbmem_is_watched, int)
     int nbmem_uninstall()
@@ -86,7 +90,8 @@ cdef struct Row:
 
 
 cdef struct Open:
-    void *frame
+    void *frame           # an address to compare, never to follow: the frame may have gone elsewhere
+    PyObject *code        # a reference is held, so a new frame at that address is not taken for it
     int row
     double began
     double spent
@@ -119,7 +124,7 @@ cdef double _now() noexcept nogil:
     return at.tv_sec + at.tv_nsec * 1e-9
 
 
-# The probe that runs, if one does: what C callbacks without an argument of their own refer to.
+# The probe that runs, if one does (a reference is held): what C callbacks without an argument refer to.
 cdef PyObject *_active = NULL
 cdef volatile int _sampling = 0   # read by the sampler's thread, without the GIL
 cdef volatile int _asked = 0
@@ -166,12 +171,12 @@ cdef void _tick(int64_t resident) noexcept nogil:
             _asked = 0
 
 
-cdef int _is_watched(PyObject *code) noexcept:
+cdef int _is_watched(PyObject *code, int foreign) noexcept:
     cdef LineProbe probe
     if _active == NULL:
         return 0
     probe = <LineProbe>_active
-    if probe.quiet:
+    if probe.quiet or foreign:
         probe._enter_unseen(<PyCodeObject *>code)
     return probe._scope_of(<PyCodeObject *>code) >= 0
 
@@ -186,12 +191,12 @@ cdef int _trace(PyObject *self, PyFrameObject *frame, int what, PyObject *arg) n
     scope = probe._scope_of(code)
     if scope >= 0:
         if what == PyTrace_LINE:
-            probe._line(<void *>frame, scope, PyFrame_GetLineNumber(frame), True)
+            probe._line(<void *>frame, code, scope, PyFrame_GetLineNumber(frame), True)
         elif what == PyTrace_CALL:
             probe._enter(<void *>frame, scope, PyFrame_GetLineNumber(frame), code)
         else:
             # arg is NULL where an exception leaves the frame
-            probe._leave(<void *>frame, arg != NULL and code.co_flags & CO_COROUTINE
+            probe._leave(<void *>frame, code, arg != NULL and code.co_flags & CO_COROUTINE
                          and nbmem_pauses(frame, code))
     Py_DECREF(<object>code)
     return 0
@@ -212,9 +217,13 @@ cdef class LineProbe:
     Attributes
     ----------
     exact : bool
-        Whether no line had to be sampled.
+        Whether every run of every line was measured.
+    sampled : bool
+        Whether lines had to be sampled.
     unseen_seconds, unseen_bytes : float, int
         What happened in quiet windows at whose end no watched line ran any more.
+    failed : bool
+        Whether the peak counter could not be read any more.
     lost : bool
         Whether another tool took the trace function away meanwhile.
     """
@@ -249,9 +258,10 @@ cdef class LineProbe:
     cdef readonly int64_t unseen_bytes
     cdef bint running
     cdef bint quiet
-    cdef bint sampled
+    cdef readonly bint sampled
+    cdef bint unseen
     cdef bint main_thread
-    cdef bint failed
+    cdef readonly bint failed
     cdef readonly bint lost
     cdef object ident
     cdef int tool
@@ -275,6 +285,7 @@ cdef class LineProbe:
 
     def __dealloc__(self):
         self._forget_known()
+        self._forget_open()
         free(self.scopes)
         free(self.rows)
         free(self.opened)
@@ -365,7 +376,10 @@ cdef class LineProbe:
         known = &self.known[self.last_known]
         known.scope = -1
         known.told = 0
-        found = PyDict_GetItemWithError(<PyObject *>self.filenames, code.co_filename)
+        # a file name may be of a subclass of str, whose __hash__ is somebody's code
+        found = NULL
+        if PyUnicode_CheckExact(<object>code.co_filename):
+            found = PyDict_GetItemWithError(<PyObject *>self.filenames, code.co_filename)
         if found != NULL:
             # Part of a line that is measured as a whole: what runs it is the line to name, and it may be hot.
             known.scope = -1 if _is_one_line(code) else <int>(<object>found)
@@ -400,6 +414,8 @@ cdef class LineProbe:
             return False
         self.ident = threading.get_ident()
         self.main_thread = threading.current_thread() is threading.main_thread()
+        # threads that are made with small stacks have no room for calls that take C stack
+        with_hook = with_hook and threading.stack_size() == 0
         self.slot, self.resident = self.counter.open()
         self.began = self.window_began = _now()
         self.spent = 0.0
@@ -407,16 +423,20 @@ cdef class LineProbe:
         self.quiet = False
         _sampling = 0
         _asked = 0
+        armed = False
+        Py_INCREF(self)
         _active = <PyObject *>self
-        if NBMEM_HAS_MONITORING:
-            armed = self._start_monitoring()
-        else:
-            # A higher limit than usual means deep recursion: the hook would turn it into C recursion.
-            with_hook = with_hook and sys.getrecursionlimit() <= 3000
-            armed = nbmem_install(_trace, <PyObject *>self, _is_watched, with_hook) == 0
+        try:
+            if NBMEM_HAS_MONITORING:
+                armed = self._start_monitoring()
+            else:
+                armed = nbmem_install(_trace, <PyObject *>self, _is_watched, with_hook) == 0
+        finally:
+            if not armed:
+                _active = NULL
+                Py_DECREF(self)
+                self.counter.close(self.slot)
         if not armed:
-            _active = NULL
-            self.counter.close(self.slot)
             return False
         self.running = True
         if self.main_thread:
@@ -432,7 +452,8 @@ cdef class LineProbe:
     ``(scope, line, hits, seconds, peak_bytes, increment_bytes, spike_bytes, sampled, paused, entered)``,
             one per line that ran, by scope and line. ``peak_bytes`` is the highest resident size.
                         ``sampled``: figures are from samples; ``paused``: its frame ran when the probe went quiet, so
-            in a loop it may have run unseen; ``entered``: its code was entered unseen.
+            in a loop it may have run unseen; ``entered``: its code was entered unseen, or on another thread
+            (then perhaps with no hit at all).
         """
         global _active, _sampling
         cdef int i, scope, row
@@ -448,10 +469,18 @@ cdef class LineProbe:
             self._stop_monitoring()
         elif not nbmem_uninstall():
             self.lost = True
-        _active = NULL
+        if _active == <PyObject *>self:
+            _active = NULL
+            Py_DECREF(self)
         self._close_all()
-        if not self.failed:
+        try:
             self.counter.close(self.slot)
+        except OSError:   # somebody closed our descriptors
+            self.failed = True
+        if self.sampled and not nbmem_hooked_throughout:
+            # Without the hook nobody tells which code was entered unseen.
+            for i in range(self.row_count):
+                self.rows[i].entered = True
         self._forget_known()
         self.codes.clear()
         result = []
@@ -463,7 +492,7 @@ cdef class LineProbe:
             seen.add(s.base)
             for i in range(s.line_count):
                 row = s.base + i
-                if self.rows[row].hits or self.rows[row].seconds > 0:
+                if self.rows[row].hits or self.rows[row].seconds > 0 or self.rows[row].entered:
                     result.append((
                         scope, s.first_line + i, self.rows[row].hits, self.rows[row].seconds,
                         self.rows[row].peak, self.rows[row].increment, self.rows[row].spike,
@@ -474,7 +503,18 @@ cdef class LineProbe:
 
     @property
     def exact(self):
-        return not (self.sampled or self.failed or self.lost)
+        return not (self.sampled or self.unseen or self.failed or self.lost)
+
+    def __call__(self, frame, event, arg):
+        """Be the trace function again, for who saved ``sys.gettrace()`` and sets it back (doctest does).
+
+        What ran between was not seen.
+        """
+        if self.running and not NBMEM_HAS_MONITORING and threading.get_ident() == self.ident:
+            self.lost = True
+            self._close_all()
+            nbmem_retake()
+        return None
 
     def line_of(self, int mark):
         """Return ``(scope, line)`` of a mark that the sampler recorded, or None."""
@@ -493,10 +533,10 @@ cdef class LineProbe:
             return -1
         return s.base + line - s.first_line
 
-    cdef int _find(self, void *frame) noexcept:
+    cdef int _find(self, void *frame, PyCodeObject *code) noexcept:
         cdef int i
         for i in range(self.open_count - 1, -1, -1):
-            if self.opened[i].frame == frame:
+            if self.opened[i].frame == frame and self.opened[i].code == <PyObject *>code:
                 return i
         return -1
 
@@ -533,9 +573,19 @@ cdef class LineProbe:
 
     cdef void _drop(self, int index) noexcept:
         cdef int i
+        cdef PyObject *code = self.opened[index].code
         self.open_count -= 1
         for i in range(index, self.open_count):
             self.opened[i] = self.opened[i + 1]
+        Py_XDECREF(code)
+
+    cdef void _forget_open(self) noexcept:
+        cdef PyObject *code
+        while self.open_count > 0:
+            self.open_count -= 1
+            code = self.opened[self.open_count].code
+            self.opened[self.open_count].code = NULL
+            Py_XDECREF(code)
 
     cdef void _close_all(self) noexcept:
         cdef double at
@@ -546,9 +596,9 @@ cdef class LineProbe:
         self._read()
         for i in range(self.open_count):
             self._close(i, at)
-        self.open_count = 0
+        self._forget_open()
 
-    cdef int _open(self, int index, void *frame, int row, bint hit) noexcept:
+    cdef int _open(self, int index, void *frame, PyCodeObject *code, int row, bint hit) noexcept:
         """Open a record; ``index`` is that of a closed record of the same frame, or -1."""
         cdef Open *o
         cdef int capacity
@@ -563,6 +613,8 @@ cdef class LineProbe:
                 self.open_capacity = capacity
             index = self.open_count
             self.open_count += 1
+            Py_INCREF(<object>code)
+            self.opened[index].code = <PyObject *>code
         o = &self.opened[index]
         o.frame = frame
         o.row = row
@@ -576,14 +628,14 @@ cdef class LineProbe:
         self.sampler.set_mark(row)
         return index
 
-    cdef void _line(self, void *frame, int scope, int line, bint hit) noexcept:
+    cdef void _line(self, void *frame, PyCodeObject *code, int scope, int line, bint hit) noexcept:
         cdef double entered = _now(), left
         cdef int index, row
         cdef bint over
         if not self.running or self.quiet:
             return
         row = self._row(scope, line)
-        index = self._find(frame)
+        index = self._find(frame, code)
         self.quick = self.quick + 1 if entered - self.left < HOT else 0
         over = self.quick >= 2 and self.spent > SPEND_FREE + SPEND_SHARE * (entered - self.began)
         if over and not self.main_thread:
@@ -599,7 +651,7 @@ cdef class LineProbe:
             if index >= 0:
                 self._drop(index)
             return
-        index = self._open(index, frame, row, hit)
+        index = self._open(index, frame, code, row, hit)
         left = _now()
         # the trampoline and the clock cost about as much again as an empty reading
         self.spent += left - entered + 2e-7
@@ -612,19 +664,31 @@ cdef class LineProbe:
 
     cdef void _enter(self, void *frame, int scope, int line, PyCodeObject *code) noexcept:
         """A frame starts or goes on; one that goes on is in the middle of a line."""
-        cdef int index = self._find(frame)
+        cdef int index = self._find(frame, code)
+        if index >= 0 and line == code.co_firstlineno and not self._covers(index, line):
+            # A new frame of the same code at the same address: the old one ended where nobody saw it.
+            self.rows[self.opened[index].row].inexact = True
+            self.unseen = True
+            self._close(index, _now())
+            self._drop(index)
+            return
         if index >= 0 and self.opened[index].paused:
             self.opened[index].paused = False
             self.sampler.set_mark(self.opened[index].row)
         elif line != code.co_firstlineno and code.co_flags & (CO_GENERATOR | CO_COROUTINE | CO_ASYNC_GENERATOR):
-            self._line(frame, scope, line, False)
+            self._line(frame, code, scope, line, False)
 
-    cdef void _leave(self, void *frame, bint pauses) noexcept:
+    cdef bint _covers(self, int index, int line) noexcept:
+        """Is the record at ``index`` of this line of its code?"""
+        cdef int scope = self._scope_of(<PyCodeObject *>self.opened[index].code)
+        return scope >= 0 and self._row(scope, line) == self.opened[index].row
+
+    cdef void _leave(self, void *frame, PyCodeObject *code, bint pauses) noexcept:
         cdef double entered = _now()
         cdef int index
         if not self.running or self.quiet:
             return
-        index = self._find(frame)
+        index = self._find(frame, code)
         if index < 0:
             return
         if pauses:
@@ -645,9 +709,8 @@ cdef class LineProbe:
         cdef int i
         cdef PyCodeObject *code
         for i in range(self.open_count):
-            code = PyFrame_GetCode(<PyFrameObject *>self.opened[i].frame)
+            code = <PyCodeObject *>self.opened[i].code
             self._mark_lines(code, self._scope_of(code), False)
-            Py_DECREF(<object>code)
         self._close_all()
         self.sampled = True
         self.quiet = True
@@ -676,11 +739,12 @@ cdef class LineProbe:
                 self.rows[row].paused = True
 
     cdef void _enter_unseen(self, PyCodeObject *code) noexcept:
-        """Watched code starts while the probe is quiet."""
+        """Watched code starts while the probe is quiet, or on another thread."""
         cdef int scope = self._scope_of(code)
         cdef Known *known = &self.known[self.last_known]
         if scope >= 0 and known.told != self.burst:
             known.told = self.burst
+            self.unseen = True
             self._mark_lines(code, scope, True)
 
     cdef void _sample(self) noexcept:
@@ -721,7 +785,6 @@ cdef class LineProbe:
             code = PyFrame_GetCode(frame)
             scope = self._scope_of(code)
             line = _line_number(frame, code) if scope >= 0 else 0
-            Py_DECREF(<object>code)
             if scope >= 0:
                 row = self._row(scope, line)
                 if row >= 0:
@@ -729,9 +792,10 @@ cdef class LineProbe:
                     if innermost < 0:
                         innermost = row
                     if rearm:
-                        index = self._open(-1, <void *>frame, row, False)
+                        index = self._open(-1, <void *>frame, code, row, False)
                         if index >= 0:
                             self.opened[index].began = entered
+            Py_DECREF(<object>code)
             back = PyFrame_GetBack(frame)
             Py_DECREF(<object>frame)
             frame = back
@@ -835,7 +899,7 @@ cdef class LineProbe:
             sys.monitoring.set_local_events(
                 self.tool, code, events.LINE | events.PY_RETURN | events.PY_YIELD
             )
-        elif threading.get_ident() == self.ident:
+        else:
             self._enter_unseen(<PyCodeObject *><PyObject *>code)
 
     cdef void _set_local_events(self, bint on) noexcept:
@@ -853,7 +917,7 @@ cdef class LineProbe:
             return sys.monitoring.DISABLE
         if code not in _ByIdentity(self.instrumented):
             self._instrument(code)
-        if self.quiet and threading.get_ident() == self.ident:
+        if self.quiet or threading.get_ident() != self.ident:
             self._enter_unseen(<PyCodeObject *><PyObject *>code)
 
     def _on_resume(self, code, offset):
@@ -862,39 +926,50 @@ cdef class LineProbe:
             return sys.monitoring.DISABLE
         if code not in _ByIdentity(self.instrumented):
             self._instrument(code)
-        if threading.get_ident() == self.ident and not self.quiet:
-            self._resume(code, scope)
+        self._resume(code, scope)
 
     def _on_throw(self, code, offset, error):
         cdef int scope = self._scope_of(<PyCodeObject *><PyObject *>code)
-        if scope >= 0 and threading.get_ident() == self.ident and not self.quiet:
+        if scope >= 0:
             self._resume(code, scope)
 
     cdef _resume(self, code, int scope):
         cdef PyFrameObject *frame = PyEval_GetFrame()
-        if frame != NULL:
+        if self.quiet or threading.get_ident() != self.ident:
+            self._enter_unseen(<PyCodeObject *><PyObject *>code)
+        elif frame != NULL:
             self._enter(<void *>frame, scope, PyFrame_GetLineNumber(frame), <PyCodeObject *><PyObject *>code)
 
     def _on_line(self, code, int line):
-        cdef int scope
-        if threading.get_ident() != self.ident:
+        cdef PyCodeObject *watched = <PyCodeObject *><PyObject *>code
+        cdef int scope = self._scope_of(watched)
+        if scope < 0:
             return
-        scope = self._scope_of(<PyCodeObject *><PyObject *>code)
-        if scope >= 0:
-            self._line(<void *>PyEval_GetFrame(), scope, line, True)
+        if threading.get_ident() != self.ident:
+            self._enter_unseen(watched)
+        else:
+            self._line(<void *>PyEval_GetFrame(), watched, scope, line, True)
 
     def _on_return(self, code, offset, value):
         if threading.get_ident() == self.ident:
-            self._leave(<void *>PyEval_GetFrame(), False)
+            self._leave(<void *>PyEval_GetFrame(), <PyCodeObject *><PyObject *>code, False)
 
     def _on_yield(self, code, offset, value):
         if threading.get_ident() == self.ident:
-            self._leave(<void *>PyEval_GetFrame(), (<PyCodeObject *><PyObject *>code).co_flags & CO_COROUTINE)
+            self._leave(
+                <void *>PyEval_GetFrame(), <PyCodeObject *><PyObject *>code,
+                (<PyCodeObject *><PyObject *>code).co_flags & CO_COROUTINE
+            )
 
     def _on_unwind(self, code, offset, error):
         if self.open_count and threading.get_ident() == self.ident:
             if self._scope_of(<PyCodeObject *><PyObject *>code) >= 0:
-                self._leave(<void *>PyEval_GetFrame(), False)
+                self._leave(<void *>PyEval_GetFrame(), <PyCodeObject *><PyObject *>code, False)
+
+
+def has_profile_function():
+    """Tell whether this thread has a profile function, set from Python or from C."""
+    return nbmem_has_profile() != 0
 
 
 cdef class _ByIdentity:

@@ -73,6 +73,7 @@ class LineProbe:
     can_sample = False
     unseen_seconds = 0.0
     unseen_bytes = 0
+    failed = False
 
     def __init__(self, counter: Counter, sampler: Sampler) -> None:
         self.lost = False
@@ -183,6 +184,11 @@ class LineProbe:
                     )
                 )
         return result
+
+    @property
+    def sampled(self) -> bool:
+        """Whether lines were counted without being read."""
+        return self._sampled
 
     @property
     def exact(self) -> bool:

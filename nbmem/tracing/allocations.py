@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _lsprof
 import os
 import sys
 import tempfile
@@ -13,6 +14,7 @@ from typing import Any, Protocol
 
 from nbmem._errors import AlreadyRunning
 from nbmem._units import format_bytes
+from nbmem.process import NATIVE
 
 #: Above so many events, allocations are not counted one by one: 0.3 s per million is too long to wait.
 COUNTED_EVENTS = 5_000_000
@@ -73,6 +75,9 @@ class AllocationTracer(Protocol):
     def read(self, risen: int) -> AllocationLog:
         """Read what was recorded, and let go of it; ``risen``: how far the resident size rose, bytes."""
 
+    def release(self) -> None:
+        """Let go of what was recorded, unread."""
+
 
 def best_tracer(*, objects: bool) -> AllocationTracer:
     """Choose the tracer of this system."""
@@ -95,6 +100,9 @@ class MemrayTracer:
     def __init__(self, *, objects: bool) -> None:
         self._objects = objects
         self._tracker: Any = None
+        self._entered = self._lost = False
+        self._thread_profile: Any = None
+        self._memrays_profile: Any = None
         self._descriptor = -1
         self._directory: tempfile.TemporaryDirectory[str] | None = None
         self._path = ""
@@ -120,10 +128,10 @@ class MemrayTracer:
             self._enter()
         except RuntimeError as error:
             self._tracker = None
-            self._release()
+            self.release()
             raise AlreadyRunning("memray is in use already") from error
         except BaseException:
-            self._release()
+            self.release()
             raise
         if sys.platform.startswith("linux"):
             # The file has no name any more: whatever becomes of the kernel, nothing is left behind.
@@ -143,20 +151,49 @@ class MemrayTracer:
         def enter() -> None:
             try:
                 self._tracker.__enter__()
+                self._entered = True
             except BaseException as error:  # noqa: BLE001  # handed over to the thread that asked
                 failure.append(error)
 
-        thread = threading.Thread(target=enter, name="nbmem-enter", daemon=True)
-        thread.start()
-        thread.join()
-        if failure:
-            raise failure[0]
+        # What the user has threads traced and profiled by is not for this thread: memray would take its
+        # profile function for the main thread's, and "restore" it there.
+        hooks = threading.gettrace(), threading.getprofile()
+        threading.settrace(None)
+        threading.setprofile(None)
+        try:
+            thread = threading.Thread(target=enter, name="nbmem-enter", daemon=True)
+            thread.start()
+            thread.join()
+        finally:
+            threading.settrace(hooks[0])
+            if not self._entered:
+                threading.setprofile(hooks[1])
+        self._thread_profile = hooks[1]
+        self._memrays_profile = threading.getprofile()
+        try:
+            if failure:
+                raise failure[0]
+        finally:
+            failure.clear()  # its traceback holds this frame
 
     def stop(self) -> None:
-        """End the recording."""
-        tracker, self._tracker = self._tracker, None
-        if tracker is not None:
-            tracker.__exit__(None, None, None)
+        """End the recording; a profile function that the code has set meanwhile stays set."""
+        if not self._entered:
+            return
+        self._lost = not _has_profile_function()
+        mine, for_threads = sys.getprofile(), threading.getprofile()
+        self._tracker.__exit__(None, None, None)
+        self._entered = False
+        self._tracker = None
+        # memray's own, set from C, does not show
+        if isinstance(mine, _lsprof.Profiler):
+            mine.enable()
+            self._lost = True
+        elif callable(mine):
+            sys.setprofile(mine)
+            self._lost = True
+        changed = for_threads is not self._memrays_profile
+        threading.setprofile(for_threads if changed else self._thread_profile)
 
     def read(self, risen: int) -> AllocationLog:
         """Read what was recorded, and let go of the file."""
@@ -173,12 +210,17 @@ class MemrayTracer:
         finally:
             if reader is not None:
                 reader.close()
-            self._release()
+            self.release()
 
     def _read_from(self, reader: Any, risen: int) -> AllocationLog:
         from memray import AllocatorType
 
         notes = []
+        if self._lost:
+            notes.append(
+                "the cell took the profile function from memray (cProfile, sys.setprofile): "
+                "allocations after that count for no line, or for the wrong one"
+            )
         # A mapping larger than all that the resident size rose was reserved, not used: allocators inside
         # libraries (Arrow's mimalloc: 1 GiB) map so. Counting it would drown what was allocated.
         untouched = max(risen, SMALLEST_RESERVATION)
@@ -223,13 +265,23 @@ class MemrayTracer:
             notes=tuple(notes),
         )
 
-    def _release(self) -> None:
+    def release(self) -> None:
+        """Let go of the file, unread."""
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
         if self._directory is not None:
             self._directory.cleanup()
             self._directory = None
+
+
+def _has_profile_function() -> bool:
+    """Tell whether a profile function is set, memray's own or another (unknown: yes)."""
+    if not NATIVE:
+        return True
+    from nbmem.tracing._lineprobe import has_profile_function
+
+    return has_profile_function()
 
 
 def _counts(reader: Any) -> dict[tuple[Frame, ...], int]:
@@ -276,10 +328,16 @@ class TracemallocTracer:
         """Take the closing snapshot; stop tracemalloc if it was started here."""
         if not tracemalloc.is_tracing():  # the user's code stopped it
             return
+        if self._after is not None:  # stopped already
+            return
         self._peak = tracemalloc.get_traced_memory()[1] - self._start_bytes
         self._after = tracemalloc.take_snapshot()
         if self._ours:
             tracemalloc.stop()
+
+    def release(self) -> None:
+        """Let go of the snapshots."""
+        self._before = self._after = None
 
     def read(self, risen: int) -> AllocationLog:
         """Compare the snapshots."""

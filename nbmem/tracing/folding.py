@@ -201,6 +201,9 @@ def _line_cost(
     if row is not None and not exact and counts_exactly and probed.ran and not probed.lost:
         sampled, paused, entered = row[7:]
         exact = not (sampled or entered or (paused and line in loops))
+    if row is not None and not row[2]:
+        row = None  # it ran where it was not seen: nothing is known
+        exact = False
     measured = row if counts_exactly else None
     traced = _has_net(recorded.log)
     known = traced and all(stack.live_bytes is not None for stack in stacks)

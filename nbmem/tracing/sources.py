@@ -12,6 +12,8 @@ from types import CodeType, FrameType
 
 from nbmem._errors import BadArgument
 
+#: SystemError: 3.11's parser when another thread parses at the same time.
+_UNPARSABLE = (SyntaxError, ValueError, RecursionError, MemoryError, SystemError)
 _LOOPS = (ast.For, ast.AsyncFor, ast.While, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 
 
@@ -59,7 +61,7 @@ class Source:
         """
         try:
             tree = ast.parse(textwrap.dedent("\n".join(self.lines)))
-        except (SyntaxError, ValueError, RecursionError, MemoryError):
+        except _UNPARSABLE:
             return frozenset(range(self.first_line, self.first_line + len(self.lines)))
         shift = self.first_line - 1
         return frozenset(
@@ -78,9 +80,12 @@ def source_of_function(function: Callable[..., object]) -> Source:
     BadArgument
         If it is no Python function.
     """
-    plain = inspect.unwrap(function) if callable(function) else function
-    plain = getattr(plain, "__func__", plain)
-    code = getattr(plain, "__code__", None)
+    try:
+        plain = inspect.unwrap(function) if callable(function) else function
+        plain = getattr(plain, "__func__", plain)
+        code = getattr(plain, "__code__", None)
+    except Exception as error:  # noqa: BLE001  # a wrapper's attributes are somebody's code
+        raise BadArgument(f"what {_short_name(function)} wraps cannot be found: {error}") from None
     if not isinstance(code, CodeType):
         raise BadArgument(
             f"{_short_name(function)} has no Python code to watch; name a function written in Python"
@@ -103,7 +108,7 @@ def source_of_with(frame: FrameType) -> Source:
     first, last = line, max((number for *_, number in code.co_lines() if number), default=line)
     try:
         tree = ast.parse("\n".join(lines)) if lines else None
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
+    except _UNPARSABLE:
         tree = None
     if tree is not None:
         for node in ast.walk(tree):
@@ -130,5 +135,8 @@ def _nested(code: CodeType) -> Iterator[CodeType]:
 
 
 def _short_name(value: object) -> str:
-    name = getattr(value, "__qualname__", None)
+    try:
+        name = getattr(value, "__qualname__", None)
+    except Exception:  # noqa: BLE001  # somebody's code
+        name = None
     return name if isinstance(name, str) else f"an object of type {type(value).__name__}"

@@ -113,70 +113,93 @@ class Tracer:
                 Tracer._running = self
                 self._start()
         except BaseException:  # an interrupt that came meanwhile too
-            with deferred_interrupt():
-                self._unwind()
+            self.abandon()
             raise
 
     def _start(self) -> None:
+        # What undoes a step stands ready before the step begins; undoing what was not done does nothing.
         if not self._rss_only:
             self._start_allocations()
         release_free_memory()
         self._before = _read_counters()
-        self._gc.start()
         self._undo.append(self._gc.stop)
-        self._sampler.start()
+        self._gc.start()
         self._undo.append(self._stop_sampler)
-        self._meter.start()
+        self._sampler.start()
         self._undo.append(self._meter.stop)
-        self._began = time.perf_counter()
+        self._meter.start()
         self._undo.append(self._stop_clock)
-        if self._probe.start():
-            self._probe_started = True
-            self._undo.append(self._stop_probe)
-        else:
+        self._began = time.perf_counter()
+        self._undo.append(self._stop_probe)
+        self._probe_started = self._probe.start()
+        if not self._probe_started:
             self._notes.append(
                 "another tool (a debugger, coverage) holds the trace function: no resident figures by line"
             )
 
     def _start_allocations(self) -> None:
         tracer = best_tracer(objects=self._objects)
+        self._undo.append(tracer.stop)
         try:
             tracer.start()
         except AlreadyRunning as error:
             self._notes.append(f"{error}: allocations were left to it")
             return
         self._allocations = tracer
-        self._undo.append(tracer.stop)
 
     def _stop_probe(self) -> None:
-        self._rows = self._probe.stop()
+        rows = self._probe.stop()
+        if self._probe_started:
+            self._rows = self._rows or rows
         # Read right after the probe is off, so that what stopping the rest frees is no part of them.
         self._after = _read_counters()
 
     def _stop_clock(self) -> None:
-        self._seconds = time.perf_counter() - self._began
-        if not self._probe_started:
-            self._after = _read_counters()
+        self._seconds = self._seconds or time.perf_counter() - self._began
 
     def _stop_sampler(self) -> None:
         self._points = self._sampler.stop()
 
     def _unwind(self) -> None:
-        """Stop what was started, last first; a failure of one stops the others all the same."""
-        failure: Exception | None = None
-        while self._undo:
-            try:
-                self._undo.pop()()
-            except Exception as error:  # noqa: BLE001  # raised below, when all are stopped
-                failure = error
-        Tracer._running = None
-        if failure is not None:
-            raise failure
+        """Stop what was started, last first; a failure of one, or a signal, stops the others all the same."""
+        failure: BaseException | None = None
+        tries = 0
+        try:
+            while self._undo:
+                step = self._undo[-1]
+                try:
+                    step()
+                except Exception as error:  # noqa: BLE001  # raised below, when all are stopped
+                    failure = failure or error
+                except BaseException as error:  # noqa: BLE001  # an interrupt or a timeout: once more, it may be half done
+                    failure = failure or error
+                    tries += 1
+                    if tries < 5:
+                        continue
+                if self._undo and self._undo[-1] is step:
+                    self._undo.pop()
+            if Tracer._running is self:
+                Tracer._running = None
+            if failure is not None:
+                raise failure
+        finally:
+            del failure  # its traceback holds this frame
+
+    def abandon(self) -> None:
+        """Stop all recorders if they still run, and let go of what they recorded."""
+        with deferred_interrupt():
+            self._unwind()
+        if self._allocations is not None:
+            self._allocations.release()
 
     def stop(self) -> Trace:
         """Stop every recorder and fold what they saw."""
-        with deferred_interrupt():
-            self._unwind()
+        try:
+            with deferred_interrupt():
+                self._unwind()
+        except BaseException:
+            self.abandon()
+            raise
         interval = self._meter.result
         risen = interval.peak_bytes - interval.before_bytes
         marks = set(self._points[2]) if self._points is not None else set()
@@ -218,9 +241,13 @@ class Tracer:
         notes = []
         probe = self._probe
         if probe.lost:
-            notes.append("another tool took the trace function during the cell: lines after that are missing")
-        if self._probe_started and not probe.exact and not probe.lost:
+            notes.append("another tool took the trace function during the cell: what ran then is missing")
+        if probe.failed:
+            notes.append("the peak counter could not be read any more (did the code close descriptors?)")
+        elif self._probe_started and probe.sampled and not probe.lost:
             notes.append("lines that ran too often to be read each time were sampled (exact=False)")
+        elif self._probe_started and not probe.exact and not probe.lost:
+            notes.append("watched lines ran on another thread too, where they are not measured (exact=False)")
         if probe.unseen_seconds > 0.01:
             notes.append(
                 f"{probe.unseen_seconds:.2f} s ({probe.unseen_bytes / 2**20:+.1f} MiB) of sampled time "

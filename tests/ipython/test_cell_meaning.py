@@ -186,3 +186,35 @@ def test_an_object_that_was_traced_is_freed_when_its_name_is_deleted(kernel: Ker
     kernel.run("%%memtrace -o t\nimport weakref\nclass Big(list): pass\nbig = Big([0]); r = weakref.ref(big)")
     kernel.run("del big")
     assert kernel.value("r() is None") is True
+
+
+def test_an_exception_that_cannot_be_shown_ends_the_trace_all_the_same(kernel: Kernel) -> None:
+    kernel.run(
+        "%%memtrace\nclass E(Exception):\n    def __str__(self): raise RuntimeError\n    __repr__ = __str__\nraise E()"
+    )
+    out = kernel.run("%%memtrace\nx = 17\nx")
+    assert out.result == "17"
+    assert "x = 17" in out.report
+
+
+def test_names_that_cannot_be_encoded_do_not_lose_the_report(kernel: Kernel) -> None:
+    out = kernel.run(
+        "%%memtrace\nglobals()['\\ud800'] = bytearray(10**6)\nglobals()['a\\x1b[31m'] = bytearray(10**6)"
+    )
+    assert "bytearray" in out.report
+    assert "\x1b" not in out.report
+    kernel.run("del globals()['\\ud800'], globals()['a\\x1b[31m']")
+
+
+def test_a_cell_that_rebinds_the_builtins_runs_and_is_reported(kernel: Kernel) -> None:
+    out = kernel.run("%%memtrace\nlen = id = dict = list = open = getattr = print = None\nx = 5\nx")
+    kernel.run("del len, id, dict, list, open, getattr, print")
+    assert out.result == "5"
+    assert "x = 5" in out.report
+
+
+def test_a_cell_that_clears_the_namespace_runs_and_is_reported(kernel: Kernel) -> None:
+    out = kernel.run("y = 1")
+    out = kernel.run("%%memtrace\n%reset -f\nz = 3")
+    assert out.status == "ok", out.traceback
+    assert "z = 3" in out.report
