@@ -18,8 +18,9 @@ $(STAMP): pyproject.toml setup.py $(wildcard nbmem/*/*.pyx nbmem/*/*.pxd nbmem/*
 demo: $(STAMP)
 	$(BIN)/python notebooks/demo.py
 
+# JupyterLab refuses to run as root unless told; containers often are root.
 lab: $(STAMP)
-	$(BIN)/python -m jupyter lab notebooks/00_quickstart.ipynb
+	$(BIN)/python -m jupyter lab $$(test "$$(id -u)" = 0 && echo --allow-root) notebooks/00_quickstart.ipynb
 
 test: $(STAMP)
 	$(BIN)/python tests/run.py

@@ -8,7 +8,6 @@ from nbmem.ipython.completion import complete_flags
 from nbmem.ipython.magics import NbMem
 from nbmem.ipython.measured import MeasuredCells
 
-#: What the shell had under our magics' names before, by kind and name; kept on our magics object.
 _KINDS = ("line", "cell")
 
 

@@ -178,12 +178,6 @@ cdef class PeakCounter:
                 self._close_descriptors()
         return peak, resident
 
-    def raise_to(self, int slot, int64_t peak):
-        """Add a peak that a user of the counter saw on its own to the interval."""
-        self._check(slot)
-        if self._highest[slot] < peak:
-            self._highest[slot] = peak
-
     cdef _check(self, int slot):
         if slot < 0 or slot >= MAX_SLOTS or not self._used[slot]:
             raise ValueError(f"no interval is open at slot {slot}")

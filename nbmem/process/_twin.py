@@ -83,11 +83,6 @@ class PeakCounter:
             if not self._highest:
                 self._close_descriptors()
 
-    def raise_to(self, slot: int, peak: int) -> None:
-        """Add a peak that a user of the counter saw on its own to the interval."""
-        self._check(slot)
-        self._highest[slot] = max(self._highest[slot], peak)
-
     def _check(self, slot: int) -> None:
         if slot not in self._highest:
             raise ValueError(f"no interval is open at slot {slot}")
