@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Any
 
 from IPython.core.error import UsageError
@@ -75,6 +76,7 @@ class NbMem(Magics):
             In [1]: %memit b = bytearray(100 << 20)
             peak memory: 170.31 MiB, increment: 100.02 MiB
         """
+        __tracebackhide__ = True
         options, rest = self._memit_options(line)
         statement, setup = (rest, None) if cell is None else (cell, rest)
         if not statement.strip():
@@ -90,7 +92,16 @@ class NbMem(Magics):
         return result if output else None
 
     def _memit_options(self, line: str) -> tuple[dict[str, Any], str]:
-        found, rest = self.parse_options(line, "r:t:i:coq", posix=False, strict=False, preserve_non_opts=True)
+        # Put together (-oq), IPython would take the first apart and leave the rest to the statement.
+        while match := re.match(r"((?:\s*-\S+)*?\s*)-([coq])([coqrti]\S*)(\s.*|)$", line, re.DOTALL):
+            line = f"{match.group(1)}-{match.group(2)} -{match.group(3)}{match.group(4)}"
+        try:
+            found, rest = self.parse_options(
+                line, "r:t:i:coq", posix=False, strict=False, preserve_non_opts=True
+            )
+        except UsageError as error:
+            reason = str(error).partition(" (")[0]
+            raise UsageError(f"%memit: {reason}; it takes -r -t -i -c -o -q and a statement") from None
         repeat = _number(found, "r", "a whole number of runs, 1 or more", 1, int)
         timeout = _number(found, "t", "a number of seconds above 0", None, float)
         interval = _number(found, "i", "a number of seconds above 0", 0.1, float)
@@ -108,9 +119,11 @@ class NbMem(Magics):
         """Compile a statement as IPython would, for the user's namespace; give what runs it."""
         shell = self.shell
         source = shell.transform_cell(statement)
+        # under a name that IPython knows the source of, for tracebacks
+        name = shell.compile.cache(source, shell.execution_count, raw_code=statement)
         try:
-            tree = shell.transform_ast(shell.compile.ast_parse(source, filename="<memit>"))
-            code = shell.compile(tree, "<memit>", "exec")
+            tree = shell.transform_ast(shell.compile.ast_parse(source, filename=name))
+            code = shell.compile(tree, name, "exec")
         except SyntaxError as error:
             if "'await' outside" in str(error) or "asynchronous" in str(error):
                 raise UsageError(
@@ -120,6 +133,7 @@ class NbMem(Magics):
         names = shell.user_ns
 
         def run() -> None:
+            __tracebackhide__ = True
             if local_ns is None or local_ns is names:
                 exec(code, names)
             else:

@@ -7,6 +7,7 @@ numbers, ``await``, the displayed value, exceptions, names.
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,6 +57,17 @@ def split(lines: list[str]) -> SplitCell | None:
     return SplitCell(arguments.strip(), plain, following if above_magic else 0)
 
 
+def _hidden_beneath(lines: list[str]) -> str:
+    """Name the cell magic that hides ours beneath it, if one does."""
+    words = [line.split(None, 1)[0] for line in lines if line.strip()]
+    for number, word in enumerate(words):
+        if not word.startswith("%%"):
+            break
+        if word == _NAME and number:
+            return words[0]
+    return ""
+
+
 class MeasuredCells:
     """The hooks that measure ``%%memtrace`` cells; at most one cell at a time is measured.
 
@@ -69,6 +81,7 @@ class MeasuredCells:
         self._traced: TracedCell | None = None
         self._split: SplitCell | None = None
         self._info: Any = None
+        self._hidden = ""
 
     def install(self) -> None:
         """Put the hooks into the shell."""
@@ -117,7 +130,10 @@ class MeasuredCells:
             return
         cell = split(lines)
         if cell is None:
+            if info.store_history:  # a cell of the user's, not one that a magic makes
+                self._hidden, self._info = _hidden_beneath(lines), info
             return
+        self._hidden = ""
         try:
             options = parse_options(cell.arguments, self._shell.user_ns)
         except (UsageError, NbmemError):
@@ -138,6 +154,12 @@ class MeasuredCells:
 
     def after(self, result: Any) -> None:
         """Stop and show, when the cell that was measured has ended."""
+        if self._hidden and result is not None and result.info is self._info:
+            print(  # noqa: T201  # to the user, under the cell
+                f"nbmem: {_NAME} did not measure this cell; put it on the first line, above {self._hidden}",
+                file=sys.stderr,
+            )
+            self._hidden = ""
         if self._traced is not None and self._is_ours(result):
             never_ran = result is not None and result.error_before_exec is not None
             self._end(show=not never_ran)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import keyword
 import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -81,7 +82,7 @@ def parse_options(line: str, namespace: Mapping[str, object]) -> TraceOptions:
             f"%%memtrace does not know {rest[0]!r}; it takes -s --objects --rss -f FUNCTION --cells -o NAME "
             "-q, and the code goes on the lines below"
         )
-    if found.output is not None and not found.output.isidentifier():
+    if found.output is not None and (not found.output.isidentifier() or keyword.iskeyword(found.output)):
         raise UsageError(f"%%memtrace: -o takes the name of a variable, not {found.output!r}")
     if found.rss and (found.objects or found.stacks):
         raise UsageError(
@@ -112,7 +113,7 @@ def _function(name: str, namespace: Mapping[str, object]) -> Callable[..., objec
     try:
         source_of_function(value)
     except BadArgument as error:
-        raise UsageError(f"%%memtrace: {error}") from None
+        raise UsageError(f"%%memtrace -f {name}: {error}") from None
     function: Callable[..., object] = value
     return function
 

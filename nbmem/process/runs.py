@@ -71,6 +71,7 @@ def measure_runs(
         (a full collection would take longer than most statements, and old garbage is in the baseline and
         in the peak alike), and memory that malloc holds free is given back, so that its reuse shows.
     """
+    __tracebackhide__ = True
     gc.collect(1)
     release_free_memory()
     runs: list[Run] = []

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+#: Bytes from which a stack outside the source is listed.
+_LEAST_ELSEWHERE = 64 << 10
+
+
 class CellTrace:
     """What a cell, or the body of a ``with`` statement, cost.
 
@@ -75,6 +79,8 @@ class CellTrace:
     def stacks(self) -> pd.DataFrame:
         """One row per allocation stack and frame, costliest stack first, outermost frame first.
 
+        Stacks that lead to none of the source's lines (IPython's own) are listed from 64 KiB on.
+
         Columns ``stack, depth, function, file, line, cell_line, live_bytes, net_bytes,
         allocation_count``; the bytes are the stack's, repeated for each of its frames.
         """
@@ -93,6 +99,7 @@ class CellTrace:
                 "allocation_count": stack.allocation_count,
             }
             for number, stack in enumerate(self._ranked_stacks())
+            if stack.line is not None or max(stack.live_bytes or 0, abs(stack.net_bytes)) >= _LEAST_ELSEWHERE
             for depth, frame in enumerate(reversed(stack.frames or (("(no Python frame)", "", 0),)))
         ]
         names = (

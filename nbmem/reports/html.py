@@ -9,6 +9,7 @@ from nbmem._units import format_bytes, format_count, format_seconds
 from nbmem.heap import VariableChange
 from nbmem.reports import svg
 from nbmem.reports.selection import (
+    INEXACT_LEGEND,
     Block,
     blocks,
     dedented,
@@ -40,9 +41,9 @@ def trace_html(
         *(_table(trace, block) for block in blocks(trace)),
     ]
     if any(not line.exact and line.hits for line in trace.lines):
-        parts.append(_small("~ sampled: the line ran too often to be read each time, hits are those seen"))
+        parts.append(_small(INEXACT_LEGEND))
     if changes:
-        parts.append(_small("names: " + " · ".join(variable_phrases(changes))))
+        parts.append(_small("names (shallow sizes): " + " · ".join(variable_phrases(changes))))
     timeline = trace.timeline
     if len(timeline.seconds) >= 2:
         picture = svg.timeline_svg(
@@ -88,11 +89,8 @@ def _table(trace: Trace, block: Block) -> str:
         )
         for line, source in zip(block.lines, dedented(block), strict=True)
     )
-    if block.left_out:
-        rows += (
-            f'<tr><td style="{_SOURCE}{_FAINT}" colspan="{len(heads) + 2}">… {format_count(block.left_out)} '
-            "cheaper lines left out; .lines has them all</td></tr>"
-        )
+    if block.remark:
+        rows += f'<tr><td style="{_SOURCE}{_FAINT}" colspan="{len(heads) + 2}">{block.remark}</td></tr>'
     name = block.name if block.name not in ("cell", "with") else ""
     caption = (
         f'<caption style="text-align:left;font-family:monospace;caption-side:top">'

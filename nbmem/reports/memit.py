@@ -165,12 +165,14 @@ def memit(
     >>> 49 < result.increment_bytes / 1e6 < 51
     True
     """
-    if repeat < 1:
-        raise BadArgument(f"repeat is {repeat}; it takes a whole number of runs, 1 or more")
-    if timeout is not None and not (timeout > 0 and math.isfinite(timeout)):
-        raise BadArgument(f"timeout is {timeout}; it takes a number of seconds above 0")
-    if not (interval > 0 and math.isfinite(interval)):
-        raise BadArgument(f"interval is {interval}; it takes a number of seconds above 0")
+    __tracebackhide__ = True
+    if not isinstance(repeat, int) or repeat < 1:
+        raise BadArgument(f"repeat is {repeat!r}; it takes a whole number of runs, 1 or more")
+    for name, seconds in (("timeout", timeout), ("interval", interval)):
+        if seconds is None and name == "timeout":
+            continue
+        if not isinstance(seconds, (int, float)) or not (seconds > 0 and math.isfinite(seconds)):
+            raise BadArgument(f"{name} is {seconds!r}; it takes a number of seconds above 0")
     space = namespace if namespace is not None else sys._getframe(1).f_globals
     if callable(statement):
         run: Callable[[], object] = statement

@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from types import FrameType, TracebackType
 from typing import Any
 
+from nbmem._errors import BadArgument
 from nbmem.heap import Names, compare_names, record_names
 from nbmem.reports.celltrace import CellTrace
 from nbmem.tracing import Source, Tracer
@@ -64,8 +65,8 @@ class Recording:
             raise
         # The name that the result itself was given is no doing of the code.
         ours = {name for name, value in dict(self._namespace).items() if value is self.result}
-        after = record_names(self._namespace, self._hidden | ours)
-        self.result._fill(data, compare_names(self._names, after))
+        changes = compare_names(self._names, record_names(self._namespace, self._hidden))
+        self.result._fill(data, [change for change in changes if change.name not in ours])
         return self.result
 
 
@@ -74,7 +75,7 @@ class trace:  # noqa: N801  # it is used like a function: with nbmem.trace() as 
 
     Parameters
     ----------
-    functions : sequence of callable
+    functions : callable or sequence of callable
         Functions whose lines are measured too.
     rss : bool
         Resident figures only: no allocation tracing, the least overhead.
@@ -101,13 +102,18 @@ class trace:  # noqa: N801  # it is used like a function: with nbmem.trace() as 
 
     def __init__(
         self,
-        functions: Sequence[Callable[..., object]] = (),
+        functions: Sequence[Callable[..., object]] | Callable[..., object] = (),
         *,
         rss: bool = False,
         objects: bool = False,
         stacks: bool = False,
     ) -> None:
-        self._sources = [source_of_function(function) for function in functions]
+        if isinstance(functions, str):
+            raise BadArgument(
+                f"functions takes functions, not their names: without the quotes of {functions!r}"
+            )
+        several = [functions] if callable(functions) else functions
+        self._sources = [source_of_function(function) for function in several]
         self._rss, self._objects, self._stacks = rss, objects, stacks
         self._recording: Recording | None = None
         self._finalizer: weakref.finalize[..., trace] | None = None

@@ -12,17 +12,39 @@ from nbmem.heap import VariableChange
 from nbmem.tracing import LineCost, StackCost, Trace
 
 #: Reports show so many lines at most; frames have all of them.
-MOST_LINES = 200
+MOST_LINES = 100
+INEXACT_LEGEND = "~ not each run was measured: hits are those seen, other figures from those or from samples"
 _MOST_VARIABLES = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """The lines of one piece of source that are shown; ``left_out`` cheaper ones are not."""
+    """The lines of one piece of source that are shown.
+
+    Parameters
+    ----------
+    name : str
+    lines : tuple of LineCost
+    left_out : int
+        Cheaper lines that are not shown.
+    idle : int
+        Lines of a function that did not run and are not shown (its docstring, other branches).
+    """
 
     name: str
     lines: tuple[LineCost, ...]
     left_out: int
+    idle: int
+
+    @property
+    def remark(self) -> str:
+        """Say what is not shown."""
+        parts = []
+        if self.left_out:
+            parts.append(f"{format_count(self.left_out)} cheaper lines")
+        if self.idle:
+            parts.append(f"{format_count(self.idle)} lines that did not run")
+        return f"… {' and '.join(parts)} left out; .lines has them all" if parts else ""
 
 
 def headline(trace: Trace) -> list[str]:
@@ -34,7 +56,7 @@ def headline(trace: Trace) -> list[str]:
         f"after {format_bytes(summary.increment_bytes, signed=True)}",
     ]
     if summary.net_bytes is not None:
-        parts.append(f"heap net {format_bytes(summary.net_bytes, signed=True)}")
+        parts.append(f"allocated and kept {format_bytes(summary.net_bytes, signed=True)}")
     if abs(summary.arrow_bytes or 0) >= KIB:
         parts.append(f"Arrow {format_bytes(summary.arrow_bytes or 0, signed=True)}")
     parts.append(f"resident now {format_bytes(summary.resident_after_bytes)}")
@@ -53,12 +75,16 @@ def blocks(trace: Trace) -> list[Block]:
         lines = [line for line in trace.lines if line.function == name]
         while lines and not lines[-1].source.strip() and not lines[-1].hits:
             lines.pop()
+        everything = len(lines)
+        if name not in ("cell", "with"):
+            lines = [line for line in lines if line.hits or line.net_bytes or line is lines[0]]
+        idle = everything - len(lines)
         kept = lines
         if len(lines) > MOST_LINES:
             ranked = sorted(lines, key=_weight, reverse=True)[:MOST_LINES]
             chosen = {line.line for line in ranked}
             kept = [line for line in lines if line.line in chosen]
-        result.append(Block(name, tuple(kept), len(lines) - len(kept)))
+        result.append(Block(name, tuple(kept), len(lines) - len(kept), idle))
     return result
 
 

@@ -6,7 +6,15 @@ from collections.abc import Sequence
 
 from nbmem._units import format_bytes, format_count, format_seconds
 from nbmem.heap import VariableChange
-from nbmem.reports.selection import blocks, dedented, frame_place, headline, peak_line, variable_phrases
+from nbmem.reports.selection import (
+    INEXACT_LEGEND,
+    blocks,
+    dedented,
+    frame_place,
+    headline,
+    peak_line,
+    variable_phrases,
+)
 from nbmem.tracing import LineCost, StackCost, Trace
 
 _HEADER = f"{'line':>5} {'hits':>9} {'time':>9} {'peak':>11} {'spike':>11} {'after':>11}"
@@ -45,12 +53,14 @@ def trace_text(
         for line, source in zip(block.lines, sources, strict=True):
             mark = " ▸ " if line is highest else "   "
             out.append(_row(line, mark + printable(source), with_heap=with_heap, width=width))
-        if block.left_out:
-            out.append(f"      … {format_count(block.left_out)} cheaper lines left out; .lines has them all")
+        if block.remark:
+            out.append(f"      {block.remark}")
+    if not trace.lines:
+        out.append("the cell has no lines")
     if any(not line.exact and line.hits for line in trace.lines):
-        out.append("~ sampled: the line ran too often to be read each time, hits are those seen")
+        out.append(INEXACT_LEGEND)
     if changes:
-        out += ["", printable("names: " + " · ".join(variable_phrases(changes)))]
+        out += ["", printable("names (shallow sizes): " + " · ".join(variable_phrases(changes)))]
     if stacks:
         out += ["", "stacks by bytes alive at the heap's peak (innermost first):"]
         out += [stack_line(stack) for stack in stacks]

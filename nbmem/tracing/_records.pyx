@@ -19,6 +19,7 @@ cdef extern from "Python.h":
     unsigned int PyUnicode_READ_CHAR(PyObject *, Py_ssize_t)
     Py_ssize_t PyUnicode_GET_LENGTH(PyObject *)
     bint PyUnicode_CheckExact(object)
+    int CO_NEWLOCALS
     PyObject *PyDict_GetItemWithError(PyObject *, PyObject *)
 
 
@@ -320,11 +321,20 @@ cdef class LineRecords:
         """Mark the lines of a code object that may run unseen."""
         cdef Py_ssize_t at
         cdef int row, last = -1, line
+        cdef bint head_only = True
         if scope < 0:
             return
         for at in range(PyCode_Size(code)):
             line = PyCode_Addr2Line(code, <int>(2 * at))
+            if line > 0 and line != code.co_firstlineno:
+                head_only = False
+                break
+        for at in range(PyCode_Size(code)):
+            line = PyCode_Addr2Line(code, <int>(2 * at))
             if line <= 0 or line == last:
+                continue
+            # A function's own code begins on the line of its def, which belongs to who defines it.
+            if line == code.co_firstlineno and not head_only and code.co_flags & CO_NEWLOCALS:
                 continue
             last = line
             row = self._row(scope, line)

@@ -213,47 +213,46 @@ class MemrayTracer:
             self.release()
 
     def _read_from(self, reader: Any, risen: int) -> AllocationLog:
-        from memray import AllocatorType
-
         notes = []
         if self._lost:
             notes.append(
                 "the cell took the profile function from memray (cProfile, sys.setprofile): "
                 "allocations after that count for no line, or for the wrong one"
             )
-        # A mapping larger than all that the resident size rose was reserved, not used: allocators inside
-        # libraries (Arrow's mimalloc: 1 GiB) map so. Counting it would drown what was allocated.
-        untouched = max(risen, SMALLEST_RESERVATION)
-        reserved = 0
         stacks: dict[tuple[Frame, ...], AllocationStack] = {}
         empty = AllocationStack((), 0, 0, 0)
         for record in reader.get_high_watermark_allocation_records(merge_threads=True):
-            if record.allocator == AllocatorType.MMAP.value and record.size > untouched:
-                reserved = max(reserved, record.size)
-                continue
             frames = tuple(record.stack_trace())
             old = stacks.get(frames, empty)
             stacks[frames] = replace(old, frames=frames, peak_bytes=(old.peak_bytes or 0) + record.size)
         for record in reader.get_leaked_allocation_records(merge_threads=True):
-            if record.allocator == AllocatorType.MMAP.value and record.size > untouched:
-                continue
             frames = tuple(record.stack_trace())
             old = stacks.get(frames, empty)
             stacks[frames] = replace(old, frames=frames, net_bytes=old.net_bytes + record.size)
-        if reserved:
-            notes.append(
-                f"a mapping of {format_bytes(reserved)} was reserved and is mostly untouched: "
-                "left out of the heap figures"
-            )
         total: int | None = None
         if reader.metadata.total_allocations <= COUNTED_EVENTS:
             total = 0
-            for frames, count in _counts(reader).items():
+            counts, reservations = _events(reader, max(risen, SMALLEST_RESERVATION))
+            for frames, count in counts.items():
                 stacks[frames] = replace(stacks.get(frames, empty), frames=frames, count=count)
                 total += count
+            for frames, size, alive in reservations:
+                old = stacks[frames]
+                stacks[frames] = replace(
+                    old,
+                    peak_bytes=_without(old.peak_bytes or 0, size),
+                    net_bytes=_without(old.net_bytes, size) if alive else old.net_bytes,
+                )
+            if reservations:
+                largest = max(size for _, size, _ in reservations)
+                notes.append(
+                    f"a mapping of {format_bytes(largest)} was reserved and is mostly untouched: "
+                    "left out of the heap figures"
+                )
         else:
             notes.append(
-                f"{reader.metadata.total_allocations:,} allocation events: too many to count line by line"
+                f"{reader.metadata.total_allocations:,} allocation events are too many to count by line: "
+                "allocation_count is left out"
             )
             stacks = {frames: replace(stack, count=None) for frames, stack in stacks.items()}
         return AllocationLog(
@@ -284,24 +283,52 @@ def _has_profile_function() -> bool:
     return has_profile_function()
 
 
-def _counts(reader: Any) -> dict[tuple[Frame, ...], int]:
-    """Count allocations by stack: one pass over all events, one look-up of frames per stack."""
+def _without(size: int, reserved: int) -> int:
+    return size - reserved if size >= reserved else size
+
+
+def _events(
+    reader: Any, untouched: int
+) -> tuple[dict[tuple[Frame, ...], int], list[tuple[tuple[Frame, ...], int, bool]]]:
+    """Go through all events once: count the allocations by stack, and find reserved mappings.
+
+    A mapping larger than all that the resident size rose was reserved, not used: allocators inside libraries
+    (Arrow's mimalloc: 1 GiB) map so, and counting it would drown what was allocated. memray's own totals by
+    stack mix mappings with blocks, so they are looked for here.
+
+    Returns
+    -------
+    dict, list
+        Counts by frames; reservations as frames, bytes, and whether they were alive at the end.
+    """
     from memray import AllocatorType
 
     frees = {AllocatorType.FREE.value, AllocatorType.MUNMAP.value, AllocatorType.PYMALLOC_FREE.value}
+    mmap = AllocatorType.MMAP.value
     by_id: defaultdict[int, int] = defaultdict(int)
     sample: dict[int, Any] = {}
+    reserved: list[tuple[int, int, int]] = []
+    alive: dict[int, int] = {}
     for record in reader.get_allocation_records():
         if record.allocator in frees:
+            if alive:
+                alive.pop(record.address, None)
             continue
         key = record.stack_id
         if key not in sample:
             sample[key] = record
         by_id[key] += 1
+        if record.size > untouched and record.allocator == mmap:
+            alive[record.address] = len(reserved)
+            reserved.append((key, record.size, record.address))
     counts: defaultdict[tuple[Frame, ...], int] = defaultdict(int)
     for key, count in by_id.items():
         counts[tuple(sample[key].stack_trace())] += count
-    return counts
+    held = set(alive.values())
+    return counts, [
+        (tuple(sample[key].stack_trace()), size, number in held)
+        for number, (key, size, _) in enumerate(reserved)
+    ]
 
 
 class TracemallocTracer:

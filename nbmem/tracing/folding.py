@@ -201,6 +201,7 @@ def _line_cost(
     if row is not None and not exact and counts_exactly and probed.ran and not probed.lost:
         sampled, paused, entered = row[7:]
         exact = not (sampled or entered or (paused and line in loops))
+    exact = exact and not (source.runs_already and line == source.first_line)
     if row is not None and not row[2]:
         row = None  # it ran where it was not seen: nothing is known
         exact = False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import inspect
 import linecache
 import textwrap
@@ -37,6 +38,8 @@ class Source:
         The one code object that is meant; None means all code of the file.
     nested : tuple of CodeType
         The code objects inside ``code``.
+    runs_already : bool
+        Whether its first line runs when the trace begins, so that its start is not seen.
     """
 
     name: str
@@ -46,6 +49,7 @@ class Source:
     offset: int = 0
     code: CodeType | None = None
     nested: tuple[CodeType, ...] = field(default=(), repr=False)
+    runs_already: bool = False
 
     def __contains__(self, line: int) -> bool:
         return self.first_line <= line < self.first_line + len(self.lines)
@@ -81,11 +85,18 @@ def source_of_function(function: Callable[..., object]) -> Source:
         If it is no Python function.
     """
     try:
-        plain = inspect.unwrap(function) if callable(function) else function
+        plain = function.fget if isinstance(function, property) else function
+        plain = plain.func if isinstance(plain, functools.partial) else plain
+        plain = inspect.unwrap(plain) if callable(plain) else plain
         plain = getattr(plain, "__func__", plain)
         code = getattr(plain, "__code__", None)
     except Exception as error:  # noqa: BLE001  # a wrapper's attributes are somebody's code
         raise BadArgument(f"what {_short_name(function)} wraps cannot be found: {error}") from None
+    if isinstance(function, type):
+        name = _short_name(function)
+        raise BadArgument(
+            f"{name} has no Python code to watch, it is a class; name a method, such as {name}.__init__"
+        )
     if not isinstance(code, CodeType):
         raise BadArgument(
             f"{_short_name(function)} has no Python code to watch; name a function written in Python"
@@ -112,12 +123,18 @@ def source_of_with(frame: FrameType) -> Source:
         tree = None
     if tree is not None:
         for node in ast.walk(tree):
-            if isinstance(node, (ast.With, ast.AsyncWith)) and node.lineno <= line < node.body[0].lineno:
+            if isinstance(node, (ast.With, ast.AsyncWith)) and node.lineno <= line <= _header_end(node):
                 first, last = node.body[0].lineno, node.end_lineno or last
     text = lines[first - 1 : last]
     text += [""] * (last - first + 1 - len(text))
     inside = tuple(nested for nested in _nested(code) if first <= nested.co_firstlineno <= last)
-    return Source("with", code.co_filename, first, tuple(text), 0, code, inside)
+    return Source("with", code.co_filename, first, tuple(text), 0, code, inside, runs_already=first <= line)
+
+
+def _header_end(node: ast.With | ast.AsyncWith) -> int:
+    """Find the last line of what stands between ``with`` and the colon."""
+    parts = [part for item in node.items for part in (item.context_expr, item.optional_vars)]
+    return max(part.end_lineno or part.lineno for part in parts if part is not None)
 
 
 def is_one_line(code: CodeType) -> bool:

@@ -88,6 +88,10 @@ class Tracer:
             for code in source.nested:
                 self._probe.watch_code(code, source.first_line, count, same_as=scope)
         self._sources.append(source)
+        if source.runs_already:
+            self._notes.append(
+                "the body stands on the line of its with statement; on lines of its own it can be measured"
+            )
         self._scopes[scope] = source
 
     def watch_alias(self, filename: str, source: Source, offset: int) -> None:
@@ -245,9 +249,11 @@ class Tracer:
         if probe.failed:
             notes.append("the peak counter could not be read any more (did the code close descriptors?)")
         elif self._probe_started and probe.sampled and not probe.lost:
-            notes.append("lines that ran too often to be read each time were sampled (exact=False)")
+            notes.append("lines that ran too often to be read each time were sampled: their exact is False")
         elif self._probe_started and not probe.exact and not probe.lost:
-            notes.append("watched lines ran on another thread too, where they are not measured (exact=False)")
+            notes.append(
+                "watched lines ran on another thread too, where they are not measured: their exact is False"
+            )
         if probe.unseen_seconds > 0.01:
             notes.append(
                 f"{probe.unseen_seconds:.2f} s ({probe.unseen_bytes / 2**20:+.1f} MiB) of sampled time "

@@ -98,6 +98,20 @@ def test_flags_after_the_statement_belong_to_the_statement(kernel: Kernel) -> No
     assert kernel.value("s") == (-1,)
 
 
+@pytest.mark.parametrize("flags", ["-oq", "-qo", "-q -o", "-coq", "-qor2", "-r2 -oq"])
+def test_flags_may_stand_together(kernel: Kernel, flags: str) -> None:
+    out = kernel.run(f"r = %memit {flags} s = 5 - q if False else 4")
+    assert out.status == "ok", out.traceback
+    assert out.stdout == ""
+    assert kernel.value("[s, type(r).__name__]") == [4, "MemitResult"]
+
+
+def test_a_traceback_shows_the_statement_and_not_nbmem(kernel: Kernel) -> None:
+    text = kernel.run("%memit 1 / 0").traceback
+    assert "1 / 0" in text
+    assert "measure_runs" not in text
+
+
 def test_inside_a_function_locals_are_seen(kernel: Kernel) -> None:
     out = kernel.run(
         "def f():\n    n = 5\n    get_ipython().run_line_magic('memit', '-q x = n')\n    return n\nf()"

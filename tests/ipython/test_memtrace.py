@@ -146,6 +146,15 @@ def test_capture_above_captures_the_report(kernel: Kernel) -> None:
     assert "a = 1" in kernel.value("kept.outputs[-1].data['text/plain']")
 
 
+def test_under_a_magic_that_runs_the_cell_itself_the_user_is_told_that_nothing_was_measured(
+    kernel: Kernel,
+) -> None:
+    out = kernel.run("%%time\n%%memtrace\nx = 1")
+    assert "put it on the first line, above %%time" in out.stderr
+    assert kernel.value("x") == 1
+    assert "did not measure" not in kernel.run("%%capture c\n%%memtrace\nx = 1").stderr
+
+
 def test_a_hot_loop_is_sampled_and_says_so_while_the_total_stays_exact(kernel: Kernel) -> None:
     kernel.run(
         "%%memtrace -q -o t\nx = 0\nfor i in range(1_000_000):\n    x += i\n    y = x\nkept = np.ones(4_000_000)"
@@ -243,6 +252,8 @@ BAD = {
     "f without a name": ("%%memtrace -f\nran = 1", "-f"),
     "o that is no name": ("%%memtrace -o 3x\nran = 1", "3x"),
     "code behind the magic": ("%%memtrace x = 1\nran = 1", "lines below"),
+    "keyword": ("%%memtrace -o class\nran = 1", "class"),
+    "class": ("%%memtrace -f Exception\nran = 1", "a method"),
     "open quote": ("%%memtrace -o 'x\nran = 1", "quot"),
     "rss and objects": ("%%memtrace --rss --objects\nran = 1", "--rss"),
     "twice": ("%%memtrace\n%%memtrace\nran = 1", "already"),

@@ -251,3 +251,62 @@ def test_a_trace_that_only_frees_draws_no_bar_beyond_its_cell() -> None:
     widths = [int(width) for width in re.findall(r"height:3px;width:(\d+)px", t.to_html())]
     assert max(widths, default=0) <= 60
     assert "+1 B" not in t.to_html()
+
+
+def test_a_mapping_that_is_reserved_and_not_used_is_left_out_with_a_note() -> None:
+    out = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent("""
+            import mmap, nbmem
+            def reserve():
+                return mmap.mmap(-1, 1 << 30), bytearray(1000), bytearray(2000)
+            with nbmem.trace([reserve]) as t:
+                kept = reserve()
+            print(t.summary["net_bytes"] < 10**6, t.summary["heap_peak_bytes"] < 10**6,
+                  any("was reserved" in note for note in t.notes), int(t.lines.net_bytes.max()) < 10**6)
+            """)],
+        capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    assert out.split() == ["True"] * 4
+
+
+def test_a_body_on_the_line_of_its_with_is_not_exact_and_says_why() -> None:
+    with nbmem.trace() as t: a = np.ones(10**6)  # noqa: E701  # fmt: skip
+    assert a.size
+    assert len(t.lines) == 1
+    assert not t.lines.exact.iloc[0]
+    assert any("line of its with statement" in note for note in t.notes)
+
+
+def test_tracing_into_the_same_name_again_does_not_report_that_name() -> None:
+    code = textwrap.dedent("""
+        import nbmem
+        for again in range(2):
+            with nbmem.trace() as t:
+                x = again
+        print("t" in t.variables.name.tolist())
+        """)
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert out == "False\n"
+
+
+def test_one_function_needs_no_list_and_a_name_is_refused() -> None:
+    with nbmem.trace(measured) as t:
+        measured(10)
+    assert "measured()" in set(t.lines.function)
+    with pytest.raises(nbmem.BadArgument, match="not their names"):
+        nbmem.trace("measured")
+
+
+def test_lines_of_a_function_that_did_not_run_are_left_out_of_the_report_but_not_of_the_frame() -> None:
+    with nbmem.trace(np.ones) as t:
+        a = np.ones(10)
+    assert a.size
+    assert "lines that did not run left out" in t.to_text()
+    assert "Return a new array of given shape" not in t.to_text()
+    assert t.lines.source.str.contains("Return a new array of given shape").any()
+
+
+@pytest.mark.parametrize("repeat", [2.5, "3", None])
+def test_a_number_of_runs_that_is_none_is_refused(repeat: object) -> None:
+    with pytest.raises(nbmem.BadArgument, match="a whole number of runs"):
+        nbmem.memit("pass", repeat=repeat)  # type: ignore[arg-type]
