@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, fields
@@ -10,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 from nbmem._errors import NotMeasured
 from nbmem.heap import VariableChange
 from nbmem.process import GcEvent
-from nbmem.reports import html, text
+from nbmem.reports import html, stackfiles, text
 from nbmem.reports.selection import notable
-from nbmem.tracing import LineCost, StackCost, Trace
+from nbmem.tracing import Frame, LineCost, StackCost, Trace
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -175,6 +176,35 @@ class CellTrace:
         from nbmem.reports.plot import plot_trace
 
         return plot_trace(self._get(), title=self.title)
+
+    def to_collapsed(self, path: str | os.PathLike[str], *, metric: stackfiles.Metric = "live") -> None:
+        """Write the allocation stacks for flame graph tools, one line per stack.
+
+        Parameters
+        ----------
+        path : path-like
+            The file to write, UTF-8.
+        metric : {"live", "net", "count"}
+            Bytes alive at the heap's peak, bytes alive at the end, or allocations.
+
+        Raises
+        ------
+        BadArgument
+            If there is no such metric.
+        NotMeasured
+            If this trace has no such figure (``--rss``; tracemalloc has no peak by stack).
+        """
+        stackfiles.write_collapsed(path, self._weighed(metric))
+
+    def to_speedscope(self, path: str | os.PathLike[str], *, metric: stackfiles.Metric = "live") -> None:
+        """Write the allocation stacks as a file that speedscope opens; see :meth:`to_collapsed`."""
+        stackfiles.write_speedscope(path, self._weighed(metric), name=self.title, metric=metric)
+
+    def _weighed(self, metric: str) -> dict[tuple[Frame, ...], int]:
+        data = self._get()
+        if data.summary.net_bytes is None:
+            raise NotMeasured("this trace has no allocation stacks; trace without --rss, and see its notes")
+        return stackfiles.weighed(data.stacks, metric)
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
         return {"text/plain": repr(self), "text/html": self.to_html()}

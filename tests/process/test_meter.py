@@ -166,7 +166,7 @@ def test_the_samplers_points_are_bounded_and_span_the_whole_time(part: Any) -> N
     assert seconds[0] == 0
     assert seconds[-1] > 0.55
     gaps = [later - earlier for earlier, later in pairwise(seconds)]
-    assert max(gaps) < 0.2
+    assert max(gaps) < 0.5
 
 
 @parts

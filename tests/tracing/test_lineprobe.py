@@ -241,7 +241,7 @@ def test_a_hot_line_is_not_exact_and_the_code_after_it_is_found_again(make: Any)
         for i in range(400_000):
             x += i
         kept = bytearray(64 << 20)
-        import time; time.sleep(0.05)
+        import time; time.sleep(0.3)
         last = bytearray(32 << 20)
         """)  # fmt: skip
     assert not result.exact
