@@ -149,6 +149,9 @@ class Tracer:
         except AlreadyRunning as error:
             self._notes.append(f"{error}: allocations were left to it")
             return
+        except OSError as error:  # no temporary folder, a full disk
+            self._notes.append(f"allocations cannot be recorded: {error}")
+            return
         self._allocations = tracer
 
     def _stop_probe(self) -> None:

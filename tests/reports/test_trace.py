@@ -171,6 +171,15 @@ def test_under_a_profiler_allocations_are_left_out_and_it_goes_on() -> None:
     assert t.lines.increment_bytes.iloc[0] > 10e6
 
 
+def test_where_no_file_can_be_written_the_rest_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", "/nowhere/at/all")
+    with nbmem.trace() as t:
+        a = np.ones(2_000_000)
+    assert a.size
+    assert any("allocations cannot be recorded" in note for note in t.notes)
+    assert t.lines.increment_bytes.iloc[0] > 10e6
+
+
 def test_the_text_is_no_wider_than_asked_and_shows_every_line() -> None:
     with nbmem.trace() as t:
         a = np.ones(10_000); b = a + a; c = "a long line of source that is far too long for the report" * 3  # noqa: E702, F841  # fmt: skip
