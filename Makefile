@@ -4,6 +4,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# What Jupyter, IPython and matplotlib write goes into the clone, not into the home folder.
+export IPYTHONDIR := $(CURDIR)/$(VENV)/home/ipython
+export JUPYTER_CONFIG_DIR := $(CURDIR)/$(VENV)/home/jupyter-config
+export JUPYTER_DATA_DIR := $(CURDIR)/$(VENV)/home/jupyter-data
+export JUPYTER_RUNTIME_DIR := $(CURDIR)/$(VENV)/home/jupyter-runtime
+export MPLCONFIGDIR := $(CURDIR)/$(VENV)/home/matplotlib
 
 .PHONY: demo test check lab bench clean
 

@@ -130,8 +130,9 @@ class MeasuredCells:
             return
         cell = split(lines)
         if cell is None:
-            if info.store_history:  # a cell of the user's, not one that a magic makes
-                self._hidden, self._info = _hidden_beneath(lines), info
+            hidden = _hidden_beneath(lines)
+            if hidden and info.store_history:  # a cell of the user's, not one that a magic makes
+                self._hidden, self._info = hidden, info
             return
         self._hidden = ""
         try:
@@ -159,7 +160,7 @@ class MeasuredCells:
                 f"nbmem: {_NAME} did not measure this cell; put it on the first line, above {self._hidden}",
                 file=sys.stderr,
             )
-            self._hidden = ""
+            self._hidden, self._info = "", None
         if self._traced is not None and self._is_ours(result):
             never_ran = result is not None and result.error_before_exec is not None
             self._end(show=not never_ran)

@@ -294,8 +294,6 @@ cdef class ResidentSampler:
         Points kept at most.
     """
 
-    needs_gil = False
-
     def __cinit__(self, double interval=0.001, int capacity=5000):
         cdef Sampling *s
         cdef pthread_condattr_t attr

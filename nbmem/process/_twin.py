@@ -135,8 +135,6 @@ class ResidentSampler:
         Points kept at most.
     """
 
-    needs_gil = True
-
     def __init__(self, interval: float = 0.001, capacity: int = 5000) -> None:
         if capacity < 8 or interval <= 0:
             raise ValueError("capacity is at least 8, interval is above 0")

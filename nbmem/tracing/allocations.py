@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import _lsprof
 import os
 import sys
 import tempfile
 import threading
 import tracemalloc
 from collections import defaultdict
-from dataclasses import dataclass, replace
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from nbmem._errors import AlreadyRunning
@@ -186,7 +186,8 @@ class MemrayTracer:
         self._entered = False
         self._tracker = None
         # memray's own, set from C, does not show
-        if isinstance(mine, _lsprof.Profiler):
+        profiler = getattr(sys.modules.get("_lsprof"), "Profiler", None)  # cProfile's, if the user loaded it
+        if profiler is not None and isinstance(mine, profiler):
             mine.enable()
             self._lost = True
         elif callable(mine):
@@ -219,30 +220,15 @@ class MemrayTracer:
                 "the cell took the profile function from memray (cProfile, sys.setprofile): "
                 "allocations after that count for no line, or for the wrong one"
             )
-        stacks: dict[tuple[Frame, ...], AllocationStack] = {}
-        empty = AllocationStack((), 0, 0, 0)
-        for record in reader.get_high_watermark_allocation_records(merge_threads=True):
-            frames = tuple(record.stack_trace())
-            old = stacks.get(frames, empty)
-            stacks[frames] = replace(old, frames=frames, peak_bytes=(old.peak_bytes or 0) + record.size)
-        for record in reader.get_leaked_allocation_records(merge_threads=True):
-            frames = tuple(record.stack_trace())
-            old = stacks.get(frames, empty)
-            stacks[frames] = replace(old, frames=frames, net_bytes=old.net_bytes + record.size)
-        total: int | None = None
+        peaks = _sizes(reader.get_high_watermark_allocation_records(merge_threads=True))
+        nets = _sizes(reader.get_leaked_allocation_records(merge_threads=True))
+        counts: dict[tuple[Frame, ...], int] | None = None
         if reader.metadata.total_allocations <= COUNTED_EVENTS:
-            total = 0
             counts, reservations = _events(reader, max(risen, SMALLEST_RESERVATION))
-            for frames, count in counts.items():
-                stacks[frames] = replace(stacks.get(frames, empty), frames=frames, count=count)
-                total += count
             for frames, size, alive in reservations:
-                old = stacks[frames]
-                stacks[frames] = replace(
-                    old,
-                    peak_bytes=_without(old.peak_bytes or 0, size),
-                    net_bytes=_without(old.net_bytes, size) if alive else old.net_bytes,
-                )
+                peaks[frames] = _without(peaks[frames], size)
+                if alive:
+                    nets[frames] = _without(nets[frames], size)
             if reservations:
                 largest = max(size for _, size, _ in reservations)
                 notes.append(
@@ -254,13 +240,21 @@ class MemrayTracer:
                 f"{reader.metadata.total_allocations:,} allocation events are too many to count by line: "
                 "allocation_count is left out"
             )
-            stacks = {frames: replace(stack, count=None) for frames, stack in stacks.items()}
+        places = dict.fromkeys((*peaks, *nets, *(counts or ())))
         return AllocationLog(
             means="memray, Python objects too" if self._objects else "memray",
-            stacks=tuple(stacks.values()),
-            peak_bytes=sum(stack.peak_bytes or 0 for stack in stacks.values()),
-            net_bytes=sum(stack.net_bytes for stack in stacks.values()),
-            count=total,
+            stacks=tuple(
+                AllocationStack(
+                    frames,
+                    peaks.get(frames, 0),
+                    nets.get(frames, 0),
+                    None if counts is None else counts.get(frames, 0),
+                )
+                for frames in places
+            ),
+            peak_bytes=sum(peaks.values()),
+            net_bytes=sum(nets.values()),
+            count=None if counts is None else sum(counts.values()),
             notes=tuple(notes),
         )
 
@@ -281,6 +275,14 @@ def _has_profile_function() -> bool:
     from nbmem.tracing._lineprobe import has_profile_function
 
     return has_profile_function()
+
+
+def _sizes(records: Iterable[Any]) -> defaultdict[tuple[Frame, ...], int]:
+    """Sum the bytes of memray's records by stack."""
+    sizes: defaultdict[tuple[Frame, ...], int] = defaultdict(int)
+    for record in records:
+        sizes[tuple(record.stack_trace())] += record.size
+    return sizes
 
 
 def _without(size: int, reserved: int) -> int:
