@@ -7,10 +7,10 @@ from typing import Any
 
 from IPython.core.completer import SimpleCompletion, context_matcher
 
-from nbmem.ipython.traced import FLAGS
+from nbmem.ipython import traced
+from nbmem.ipython.magics import memit
 
-_MEMIT_FLAGS = ("-r", "-t", "-i", "-c", "-o", "-q")
-_COMMANDS = {"%%memtrace": FLAGS, "%memit": _MEMIT_FLAGS, "%%memit": _MEMIT_FLAGS}
+_COMMANDS = {"%%memtrace": traced.FLAGS, "%memit": memit.FLAGS, "%%memit": memit.FLAGS}
 
 
 @context_matcher(identifier="nbmem.flags")

@@ -1,4 +1,4 @@
-"""The magics."""
+"""``%memit`` and ``%%memit``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import Any
 from IPython.core.error import UsageError
 from IPython.core.magic import (
     Magics,
-    cell_magic,
     line_cell_magic,
     magics_class,
     needs_local_scope,
@@ -17,22 +16,14 @@ from IPython.core.magic import (
     output_can_be_silenced,
 )
 
-from nbmem.ipython.measured import MeasuredCells
-from nbmem.ipython.traced import parse_options
 from nbmem.reports.memit import MemitResult, memit
+
+FLAGS = ("-r", "-t", "-i", "-c", "-o", "-q")
 
 
 @magics_class
-class NbMem(Magics):
-    """nbmem's magics; ``%config NbMem`` shows their options."""
-
-    #: What the shell had under our names before (filled by ``load``).
-    replaced: dict[tuple[str, str], Any]
-
-    def __init__(self, shell: Any, cells: MeasuredCells) -> None:
-        super().__init__(shell)
-        self.cells = cells
-        self.replaced = {}
+class MemitMagics(Magics):
+    """What a statement costs."""
 
     @no_var_expand
     @needs_local_scope
@@ -140,47 +131,6 @@ class NbMem(Magics):
                 exec(code, names, local_ns)
 
         return run
-
-    @no_var_expand
-    @cell_magic
-    def memtrace(self, line: str, cell: str) -> None:
-        """Tell what each line of the cell costs in memory, exactly.
-
-        The cell runs as if the magic were not there: ``await``, the displayed value, errors, line numbers
-        and names are the same. It must be the first line of the cell; other cell magics may follow it.
-
-        Usage::
-
-            %%memtrace [-s] [--objects] [--rss] [-f FUNCTION] [--cells] [-o NAME] [-q]
-
-        Options
-        -------
-        -s, --stacks: show the allocation stacks that hold most at the peak.
-            ``%%memtrace -s``
-        --objects: trace each small Python object too, not only the blocks they live in (slower).
-            ``%%memtrace --objects``
-        --rss: resident figures only, no allocation tracing: the least overhead.
-            ``%%memtrace --rss``
-        -f FUNCTION: measure the lines of this function too; may be given several times.
-            ``%%memtrace -f load -f Model.fit``
-        --cells: measure the lines of the functions defined in earlier cells too.
-            ``%%memtrace --cells``
-        -o NAME: store the result, a CellTrace, under this name.
-            ``%%memtrace -o t``, then ``t.lines``, ``t.stacks``, ``t.plot()``
-        -q: show nothing.
-            ``%%memtrace -q -o t``
-
-        The columns
-        -----------
-        peak: highest resident size while the line ran, above the cell's start. spike: the largest rise
-        within one run of the line, given back or not. after: resident size after the line minus before.
-        net: heap bytes that the line allocated and that are still alive when the cell ends.
-        """
-        parse_options(line, self.shell.user_ns)
-        if self.cells.measuring:
-            raise UsageError("%%memtrace: this cell is being traced already; one %%memtrace is enough")
-        # Called by its name from code: a cell of its own then.
-        self.shell.run_cell(f"%%memtrace {line}\n{cell}", store_history=False)
 
 
 def _number(found: Any, flag: str, wanted: str, default: Any, kind: type) -> Any:

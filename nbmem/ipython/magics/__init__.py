@@ -1,0 +1,16 @@
+"""The magics: each parses its line, calls one function, and displays."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from IPython.core.magic import Magics
+
+from nbmem.ipython.magics.memit import MemitMagics
+from nbmem.ipython.magics.memtrace import MemtraceMagics
+from nbmem.ipython.session import NbMem
+
+
+def make_magics(shell: Any, session: NbMem) -> list[Magics]:
+    """Make every magic of nbmem, for one shell."""
+    return [MemitMagics(shell), MemtraceMagics(shell, session)]
