@@ -13,6 +13,7 @@ from nbmem._errors import AlreadyRunning, BadArgument, NbmemError, NotMeasured
 
 if TYPE_CHECKING:
     from nbmem.reports.celltrace import CellTrace
+    from nbmem.reports.history import SessionReport, history, session
     from nbmem.reports.memit import MemitResult, memit
     from nbmem.reports.recording import trace
 
@@ -25,12 +26,18 @@ __all__ = [
     "MemitResult",
     "NbmemError",
     "NotMeasured",
+    "SessionReport",
+    "history",
     "memit",
+    "session",
     "trace",
 ]
 
 _PLACES = {
     "CellTrace": "nbmem.reports.celltrace",
+    "SessionReport": "nbmem.reports.history",
+    "history": "nbmem.reports.history",
+    "session": "nbmem.reports.history",
     "MemitResult": "nbmem.reports.memit",
     "memit": "nbmem.reports.memit",
     "trace": "nbmem.reports.recording",

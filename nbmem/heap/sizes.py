@@ -38,27 +38,67 @@ def block_bytes(size: int) -> int:
 
 def shallow_bytes(value: object) -> int:
     """Size one object without the buffers of other libraries: header, fields, its own tables."""
-    kind = type(value)
+    return _shallow(value, *_shallow_plan(type(value)))
+
+
+def _shallow_plan(kind: type) -> tuple[Callable[[Any], Any], int]:
+    """Tell which method sizes objects of a type, and what the collector's header and the like add."""
+    method: Any = None
     for base in _type_mro(kind):
         method = _type_dict(base).get("__sizeof__")
         if method is not None:
             break
-    else:
-        method = None
     if not isinstance(method, _C_METHODS):
         # A __sizeof__ in Python is somebody's code (pandas': minutes on object columns): not run.
         method = object.__sizeof__
-    try:
-        size = int(method(value))
-    except Exception:  # noqa: BLE001  # an extension type may raise what it likes; the basic size is certain
-        size = object.__sizeof__(value)
     flags = _type_flags(kind)
+    extra = 0
     if flags & _HAVE_GC:
-        size += 16  # PyGC_Head
+        extra = 16  # PyGC_Head
         if flags & _MANAGED_DICT:
-            size += 16 if sys.version_info < (3, 13) else 8
+            extra += 16 if sys.version_info < (3, 13) else 8
+    return method, extra
+
+
+def _shallow(value: object, method: Callable[[Any], Any], extra: int) -> int:
+    try:
+        size = extra + int(method(value))
+    except Exception:  # noqa: BLE001  # an extension type may raise what it likes; the basic size is certain
+        size = extra + object.__sizeof__(value)
     # The parts of a list, dict or set are blocks of their own; one block would round up at most as much.
     return block_bytes(size)
+
+
+class Sizer:
+    """Size many objects: what is found out about a type is kept for the next object of it.
+
+    It refers to the types that it has seen, so it is to be let go when the objects are counted.
+    """
+
+    def __init__(self) -> None:
+        # by address: a type's hash and equality may be its metaclass's code; the plan keeps the type alive
+        self._plans: dict[int, tuple[type, Callable[[Any], Any], int, Any, Any]] = {}
+
+    def owned_bytes(self, value: object) -> int:
+        """Size an object and the buffers that it owns; see :func:`owned_bytes`."""
+        kind = type(value)
+        plan = self._plans.get(id(kind))
+        if plan is None:
+            plan = self._plans[id(kind)] = (kind, *_shallow_plan(kind), *_foreign_plan(kind))
+        _, method, extra, measure, library = plan
+        # Written out here once more: a namespace has thousands of names, and each call would count.
+        try:
+            size = (method(value) + extra + 15) & ~15
+            if size > _PYMALLOC_LARGEST:
+                size = block_bytes(method(value) + extra)
+        except Exception:  # noqa: BLE001  # an extension type may raise what it likes
+            size = _shallow(value, method, extra)
+        if measure is not None:
+            try:
+                size += measure(library, value)
+            except Exception:  # noqa: BLE001  # a library in mid-import or of another version: shallow is still true
+                return int(size)
+        return int(size)
 
 
 def owned_bytes(value: object) -> int:
@@ -76,24 +116,28 @@ def owned_bytes(value: object) -> int:
     int
         Bytes.
     """
-    shallow = shallow_bytes(value)
-    kind = type(value)
-    for name, measure in _MEASURES:
+    return Sizer().owned_bytes(value)
+
+
+def _foreign_plan(kind: type) -> tuple[Callable[[Any, Any], int] | None, Any]:
+    """Find what measures the buffers of another library's type, and that library."""
+    for name, is_kind, measure in _MEASURES:
         library = sys.modules.get(name)
         if library is None:
             continue
         try:
-            size = measure(library, value, kind)
-        except Exception:  # noqa: BLE001  # a library in mid-import or of another version: shallow is still true
+            if is_kind(library, kind):
+                return measure, library
+        except Exception:  # noqa: BLE001  # a library in mid-import or of another version
             continue
-        if size is not None:
-            return shallow + size
-    return shallow
+    return None, None
 
 
-def _numpy_bytes(numpy: Any, value: Any, kind: type) -> int | None:
-    if not issubclass(kind, numpy.ndarray):
-        return None
+def _is_numpy(numpy: Any, kind: type) -> bool:
+    return issubclass(kind, numpy.ndarray)
+
+
+def _numpy_bytes(numpy: Any, value: Any) -> int:
     # An owning array's __sizeof__ has its data already; a whole view of one keeps all of it.
     return 0 if numpy.ndarray.flags.__get__(value).owndata else _whole_view_bytes(numpy, value)
 
@@ -110,21 +154,29 @@ def _whole_view_bytes(numpy: Any, array: Any) -> int:
     return block_bytes(size)
 
 
-def _pandas_bytes(pandas: Any, value: Any, kind: type) -> int | None:
-    if issubclass(kind, (pandas.DataFrame, pandas.Series)):
-        for base in _type_mro(kind):
-            if base is pandas.DataFrame or base is pandas.Series:
-                break
-            if "_mgr" in _type_dict(base) or "__dict__" in _type_dict(base):
-                return None  # a subclass put something in front of it
-        manager = object.__getattribute__(value, "_mgr")
-        arrays = [block.values for block in manager.blocks]
-        total = sum(_index_bytes(pandas, axis) for axis in manager.axes)
-    elif issubclass(kind, pandas.Index):
+def _is_pandas(pandas: Any, kind: type) -> bool:
+    if issubclass(kind, pandas.Index):
+        return True
+    if not issubclass(kind, (pandas.DataFrame, pandas.Series)):
+        return False
+    for base in _type_mro(kind):
+        if base is pandas.DataFrame or base is pandas.Series:
+            break
+        if "_mgr" in _type_dict(base) or "__dict__" in _type_dict(base):
+            return False  # a subclass put something in front of it
+    return True
+
+
+def _pandas_bytes(pandas: Any, value: Any) -> int:
+    if issubclass(type(value), pandas.Index):
         return _index_bytes(pandas, value)
-    else:
-        return None
-    return total + sum(_array_bytes(array) for array in arrays)
+    manager = object.__getattribute__(value, "_mgr")
+    total = 0
+    for axis in manager.axes:
+        total += _index_bytes(pandas, axis)
+    for block in manager.blocks:
+        total += _array_bytes(block.values)
+    return total
 
 
 def _index_bytes(pandas: Any, index: Any) -> int:
@@ -156,36 +208,49 @@ def _array_bytes(array: Any) -> int:
     return sum(_array_bytes(part) for part in parts.values())
 
 
-def _pyarrow_bytes(pyarrow: Any, value: Any, kind: type) -> int | None:
-    if issubclass(kind, (pyarrow.Array, pyarrow.ChunkedArray, pyarrow.Table, pyarrow.RecordBatch)):
-        return int(value.get_total_buffer_size())
-    return int(value.size) if issubclass(kind, pyarrow.Buffer) else None
+def _is_pyarrow(pyarrow: Any, kind: type) -> bool:
+    known = (pyarrow.Array, pyarrow.ChunkedArray, pyarrow.Table, pyarrow.RecordBatch, pyarrow.Buffer)
+    return issubclass(kind, known)
 
 
-def _polars_bytes(polars: Any, value: Any, kind: type) -> int | None:
-    return int(value.estimated_size()) if issubclass(kind, (polars.DataFrame, polars.Series)) else None
+def _pyarrow_bytes(pyarrow: Any, value: Any) -> int:
+    return int(value.size if issubclass(type(value), pyarrow.Buffer) else value.get_total_buffer_size())
 
 
-def _torch_bytes(torch: Any, value: Any, kind: type) -> int | None:
-    if not issubclass(kind, torch.Tensor) or value.device.type != "cpu":
-        return None
+def _is_polars(polars: Any, kind: type) -> bool:
+    return issubclass(kind, (polars.DataFrame, polars.Series))
+
+
+def _polars_bytes(polars: Any, value: Any) -> int:
+    return int(value.estimated_size())
+
+
+def _is_torch(torch: Any, kind: type) -> bool:
+    return issubclass(kind, torch.Tensor)
+
+
+def _torch_bytes(torch: Any, value: Any) -> int:
+    if value.device.type != "cpu":
+        return 0
     storage = value.untyped_storage()
     shown = value.numel() * value.element_size()
     return block_bytes(int(storage.nbytes())) if storage.nbytes() == shown else 0
 
 
-def _scipy_bytes(sparse: Any, value: Any, kind: type) -> int | None:
-    if not issubclass(kind, (sparse.spmatrix, sparse.sparray)):
-        return None
+def _is_scipy(sparse: Any, kind: type) -> bool:
+    return issubclass(kind, (sparse.spmatrix, sparse.sparray))
+
+
+def _scipy_bytes(sparse: Any, value: Any) -> int:
     parts = [vars(value).get(name) for name in ("data", "indices", "indptr", "row", "col", "offsets")]
     return sum(_array_bytes(part) for part in parts if part is not None)
 
 
-_MEASURES: tuple[tuple[str, Callable[[Any, Any, type], int | None]], ...] = (
-    ("numpy", _numpy_bytes),
-    ("pandas", _pandas_bytes),
-    ("pyarrow", _pyarrow_bytes),
-    ("polars", _polars_bytes),
-    ("torch", _torch_bytes),
-    ("scipy.sparse", _scipy_bytes),
+_MEASURES: tuple[tuple[str, Callable[[Any, type], bool], Callable[[Any, Any], int]], ...] = (
+    ("numpy", _is_numpy, _numpy_bytes),
+    ("pandas", _is_pandas, _pandas_bytes),
+    ("pyarrow", _is_pyarrow, _pyarrow_bytes),
+    ("polars", _is_polars, _polars_bytes),
+    ("torch", _is_torch, _torch_bytes),
+    ("scipy.sparse", _is_scipy, _scipy_bytes),
 )

@@ -8,16 +8,28 @@ from typing import Any
 from IPython.core.completer import SimpleCompletion, context_matcher
 
 from nbmem.ipython import traced
-from nbmem.ipython.magics import memit
+from nbmem.ipython.magics import memit, memwatch
 
-_COMMANDS = {"%%memtrace": traced.FLAGS, "%memit": memit.FLAGS, "%%memit": memit.FLAGS}
+_FLAGS = {
+    "%%memtrace": traced.FLAGS,
+    "%memit": memit.FLAGS,
+    "%%memit": memit.FLAGS,
+    "%memwatch": memwatch.FLAGS,
+}
+
+
+_WORDS = {"%memwatch": memwatch.WORDS}
+
+
+def _offered(magic: str, begun: str) -> tuple[str, ...]:
+    return _FLAGS.get(magic, ()) if begun.startswith("-") else _WORDS.get(magic, ())
 
 
 @context_matcher(identifier="nbmem.flags")
 def complete_flags(context: Any) -> dict[str, Any]:
-    """Offer the flags while the word at the cursor begins with a dash, and nothing else then."""
-    match = re.match(r"\s*(%%?\w+)\s(?:.*\s)?(-[-\w]*)$", context.line_with_cursor[: context.cursor_position])
-    flags = _COMMANDS.get(match.group(1), ()) if match else ()
+    """Offer the flags where the word at the cursor begins with a dash, else the magic's own words."""
+    match = re.match(r"\s*(%%?\w+)\s(?:.*\s)?([-\w]*)$", context.line_with_cursor[: context.cursor_position])
+    flags = _offered(*match.groups()) if match else ()
     found = [flag for flag in flags if match is not None and flag.startswith(match.group(2))]
     return {
         "completions": [SimpleCompletion(text=flag, type="param") for flag in found],

@@ -23,7 +23,7 @@ def load(shell: Any) -> None:
             session.replaced.update({(kind, name): tables[kind].get(name) for name in magics.magics[kind]})
         shell.register_magics(magics)
     shell.configurables.append(session)
-    session.cells.install()
+    session.install()
     matchers = getattr(shell.Completer, "custom_matchers", None)
     if matchers is not None:
         matchers.append(complete_flags)
@@ -34,7 +34,7 @@ def unload(shell: Any) -> None:
     session = _loaded(shell)
     if session is None:
         return
-    session.cells.remove()
+    session.remove()
     tables = shell.magics_manager.magics
     for (kind, name), previous in session.replaced.items():
         if not any(getattr(tables[kind].get(name), "__self__", None) is magics for magics in session.magics):

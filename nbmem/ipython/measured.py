@@ -83,17 +83,8 @@ class MeasuredCells:
         self._info: Any = None
         self._hidden = ""
 
-    def install(self) -> None:
-        """Put the hooks into the shell."""
-        self._shell.input_transformers_cleanup.append(self.transform)
-        self._shell.events.register("pre_run_cell", self.before)
-        self._shell.events.register("post_run_cell", self.after)
-
-    def remove(self) -> None:
-        """Unhook; a cell that is measured at the moment (it unloads nbmem) is let go unreported."""
-        self._shell.input_transformers_cleanup.remove(self.transform)
-        self._shell.events.unregister("pre_run_cell", self.before)
-        self._shell.events.unregister("post_run_cell", self.after)
+    def let_go(self) -> None:
+        """End the cell that is measured at the moment, unreported."""
         self._end(show=False)
 
     # IPython calls this several times per cell: nothing is remembered.
@@ -142,7 +133,7 @@ class MeasuredCells:
         names = self._file_names(info)
         first = cell.dropped + 1 if cell.dropped else 2
         source = Source("cell", names[0], first, cell.lines[first - 1 :], cell.dropped)
-        traced = TracedCell(self._shell, source, options, self._number(info))
+        traced = TracedCell(self._shell, source, options, self.number_of(info))
         for name in names[1:]:
             traced.watch_alias(name, cell.dropped)
         self._watch_compiled(traced, cell, cell.dropped)
@@ -153,8 +144,8 @@ class MeasuredCells:
             self._traced = None
             raise
 
-    def after(self, result: Any) -> None:
-        """Stop and show, when the cell that was measured has ended."""
+    def after(self, result: Any) -> bool:
+        """Stop and show, when the cell that was measured has ended; tell whether it showed a report."""
         if self._hidden and result is not None and result.info is self._info:
             print(  # noqa: T201  # to the user, under the cell
                 f"nbmem: {_NAME} did not measure this cell; put it on the first line, above {self._hidden}",
@@ -163,7 +154,8 @@ class MeasuredCells:
             self._hidden, self._info = "", None
         if self._traced is not None and self._is_ours(result):
             never_ran = result is not None and result.error_before_exec is not None
-            self._end(show=not never_ran)
+            return self._end(show=not never_ran)
+        return False
 
     def _is_ours(self, result: Any) -> bool:
         # No result: the cell was cancelled, and it can only be ours or one inside ours.
@@ -172,11 +164,10 @@ class MeasuredCells:
         # Where running failed in IPython itself (an exception whose __str__ raises), its info is a new one.
         return result.error_in_exec is not None and result.info.raw_cell == self._info.raw_cell
 
-    def _end(self, *, show: bool) -> None:
+    def _end(self, *, show: bool) -> bool:
         traced, self._traced = self._traced, None
         self._split = self._info = None
-        if traced is not None:
-            traced.finish(show=show)
+        return traced is not None and traced.finish(show=show)
 
     @property
     def measuring(self) -> bool:
@@ -222,11 +213,12 @@ class MeasuredCells:
         count = self._shell.execution_count
         names = [
             self._shell.compile.get_code_name(info.raw_cell, transformed, number)
-            for number in (self._number(info), count)
+            for number in (self.number_of(info), count)
         ]
         return list(dict.fromkeys(names))
 
-    def _number(self, info: Any) -> int:
+    def number_of(self, info: Any) -> int:
+        """Tell a cell's execution count, from within ``pre_run_cell``."""
         count: int = self._shell.execution_count
         history = self._shell.user_ns.get("In", ())
         # Raised already? Then In does not have this cell's entry yet, but the count is one ahead.

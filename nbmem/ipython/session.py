@@ -1,12 +1,17 @@
-"""What nbmem keeps for one shell while it is loaded."""
+"""What nbmem keeps for one shell while it is loaded, and its hooks around each cell."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from traitlets import Bool, TraitError, Unicode, observe, validate
 from traitlets.config import Configurable
 
+from nbmem._errors import BadArgument
+from nbmem._units import parse_bytes
 from nbmem.ipython.measured import MeasuredCells
+from nbmem.ipython.watched import CellWatch
+from nbmem.reports.history import ledger
 
 
 class NbMem(Configurable):
@@ -17,9 +22,70 @@ class NbMem(Configurable):
     shell : InteractiveShell
     """
 
+    watch = Bool(False, help="Record what each cell costs, as %memwatch on does.").tag(config=True)
+    footer = Bool(True, help="While cells are recorded: show a line under those that took memory.").tag(
+        config=True
+    )
+    threshold = Unicode("1MiB", help="No line under cells that took and left less than this.").tag(
+        config=True
+    )
+
     def __init__(self, shell: Any) -> None:
-        super().__init__(parent=shell)
         self.cells = MeasuredCells(shell)
+        self.watched = CellWatch(shell, ledger)
+        self._shell = shell
         #: What was registered, and what the shell had under those names before (filled by ``load``).
         self.magics: list[Any] = []
         self.replaced: dict[tuple[str, str], Any] = {}
+        super().__init__(parent=shell)  # reads the options
+
+    def install(self) -> None:
+        """Put the hooks into the shell."""
+        self._shell.input_transformers_cleanup.append(self.cells.transform)
+        self._shell.events.register("pre_run_cell", self.before)
+        self._shell.events.register("post_run_cell", self.after)
+
+    def remove(self) -> None:
+        """Unhook; a cell that is measured at the moment (it unloads nbmem) is let go unreported."""
+        self._shell.input_transformers_cleanup.remove(self.cells.transform)
+        self._shell.events.unregister("pre_run_cell", self.before)
+        self._shell.events.unregister("post_run_cell", self.after)
+        self.watched.switch_off()
+        self.cells.let_go()
+
+    # The innermost measurement starts last and stops first, so that none counts another's work.
+
+    def before(self, info: Any) -> None:
+        """Do what is to be done before a cell."""
+        self.cells.before(info)
+        self.watched.start(info, self.cells.number_of(info))
+
+    def after(self, result: Any) -> None:
+        """Do what is to be done after a cell."""
+        self.watched.stop(result)
+        try:
+            reported = self.cells.after(result)
+        finally:
+            self.watched.finish(show=not reported)
+
+    # -- options
+
+    @validate("threshold")
+    def _check_threshold(self, proposal: Any) -> str:
+        try:
+            parse_bytes(proposal["value"])
+        except BadArgument as error:
+            raise TraitError(f"NbMem.threshold: {error}") from None
+        return str(proposal["value"])
+
+    @observe("watch")
+    def _watch_changed(self, change: Any) -> None:
+        if change["new"]:
+            self.watched.switch_on()
+        else:
+            self.watched.switch_off()
+
+    @observe("footer", "threshold")
+    def _footer_changed(self, change: Any) -> None:
+        self.watched.footer = self.footer
+        self.watched.threshold_bytes = parse_bytes(self.threshold)

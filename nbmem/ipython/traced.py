@@ -156,16 +156,17 @@ class TracedCell:
         """Start to record."""
         self._recording.start()
 
-    def finish(self, *, show: bool) -> None:
-        """Stop; show the report and store it as asked for."""
+    def finish(self, *, show: bool) -> bool:
+        """Stop; show the report and store it as asked for; tell whether it was shown."""
         output = self._options.output
         result = self._recording.stop()
         if not show:
-            return
+            return False
         if output is not None:
             self._shell.user_ns[output] = result
         if not self._options.quiet:
             display(result)
+        return not self._options.quiet
 
 
 def _earlier_cells(shell: Any, own: str) -> list[Source]:

@@ -122,6 +122,9 @@ class PeakMeter:
         is not exact.
     interval : float
         Seconds between two looks of the poller, where one is needed.
+    poll : bool
+        Whether to poll at all where there is no exact peak: with False the peak is the larger of start
+        and end, and nothing runs in between.
 
     Attributes
     ----------
@@ -131,9 +134,11 @@ class PeakMeter:
 
     result: Interval
 
-    def __init__(self, *, include_children: bool = False, interval: float = 0.1) -> None:
+    def __init__(self, *, include_children: bool = False, interval: float = 0.1, poll: bool = True) -> None:
         self._slot = -1
         self._before = 0
+        self._plain = False
+        self._poll = poll
         self._poller: _Poller | None = None
         self._include_children = include_children
         self._interval = interval
@@ -142,8 +147,10 @@ class PeakMeter:
         """Start the interval."""
         if self._include_children:
             self._poller = _Poller(_resident_of_children, self._interval)
-        elif not has_exact_peak():
+        elif not has_exact_peak() and self._poll:
             self._poller = _Poller(_resident_by_memory_profiler, self._interval)
+        elif not has_exact_peak():
+            self._plain, self._before = True, _resident_by_psutil()
         if self._poller is not None:
             self._poller.start()
         if has_exact_peak():
@@ -158,7 +165,7 @@ class PeakMeter:
         """End the interval and give its figures; again, and the figures are the same."""
         if self._slot < 0 and self._poller is None and hasattr(self, "result"):
             return self.result
-        peak = after = 0
+        peak = after = _resident_by_psutil() if self._plain else 0
         exact = self._slot >= 0
         if self._slot >= 0:
             slot, self._slot = self._slot, -1

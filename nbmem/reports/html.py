@@ -22,13 +22,13 @@ from nbmem.reports.text import printable, size_text
 from nbmem.tracing import LineCost, StackCost, Trace
 
 # Literal colours, readable on white and on dark grey alike.
-_PEAK, _NET, _FREED = "#2f7ed8", "#d9822b", "#3d9a5f"
-_CELL = "padding:1px 8px;text-align:right;white-space:nowrap;vertical-align:top;border:0;"
-_SOURCE = (
+PEAK, NET, FREED = "#2f7ed8", "#d9822b", "#3d9a5f"
+CELL = "padding:1px 8px;text-align:right;white-space:nowrap;vertical-align:top;border:0;"
+SOURCE = (
     "padding:1px 8px;text-align:left;white-space:pre;vertical-align:top;border:0;max-width:640px;"
     "overflow:hidden;text-overflow:ellipsis;font-family:monospace;"
 )
-_FAINT = "opacity:0.65;"
+FAINT = "opacity:0.65;"
 
 
 def trace_html(
@@ -41,9 +41,9 @@ def trace_html(
         *(_table(trace, block) for block in blocks(trace)),
     ]
     if any(not line.exact and line.hits for line in trace.lines):
-        parts.append(_small(INEXACT_LEGEND))
+        parts.append(small(INEXACT_LEGEND))
     if changes:
-        parts.append(_small("names (shallow sizes): " + " · ".join(variable_phrases(changes))))
+        parts.append(small("names (shallow sizes): " + " · ".join(variable_phrases(changes))))
     timeline = trace.timeline
     if len(timeline.seconds) >= 2:
         picture = svg.timeline_svg(
@@ -59,12 +59,13 @@ def trace_html(
         )
     if stacks:
         parts.append(_stacks(stacks))
-    parts += [_small(f"note: {note}") for note in trace.notes]
+    parts += [small(f"note: {note}") for note in trace.notes]
     return f'<div class="nbmem">{"".join(parts)}</div>'
 
 
-def _small(words: str) -> str:
-    return f'<p style="margin:2px 0;font-size:85%;{_FAINT}">{escape(printable(words))}</p>'
+def small(words: str) -> str:
+    """Write a remark in small print."""
+    return f'<p style="margin:2px 0;font-size:85%;{FAINT}">{escape(printable(words))}</p>'
 
 
 def _table(trace: Trace, block: Block) -> str:
@@ -79,7 +80,7 @@ def _table(trace: Trace, block: Block) -> str:
     ]
     if with_heap:
         heads.append(("net", "heap bytes allocated by the line and alive at the end"))
-    head = "".join(f'<th style="{_CELL}" title="{hint}">{name}</th>' for name, hint in heads)
+    head = "".join(f'<th style="{CELL}" title="{hint}">{name}</th>' for name, hint in heads)
     most_peak = max((line.peak_bytes or 0 for line in trace.lines), default=0)
     most_net = max((abs(line.net_bytes or 0) for line in trace.lines), default=0)
     highest = peak_line(trace)
@@ -90,7 +91,7 @@ def _table(trace: Trace, block: Block) -> str:
         for line, source in zip(block.lines, dedented(block), strict=True)
     )
     if block.remark:
-        rows += f'<tr><td style="{_SOURCE}{_FAINT}" colspan="{len(heads) + 2}">{block.remark}</td></tr>'
+        rows += f'<tr><td style="{SOURCE}{FAINT}" colspan="{len(heads) + 2}">{block.remark}</td></tr>'
     name = block.name if block.name not in ("cell", "with") else ""
     caption = (
         f'<caption style="text-align:left;font-family:monospace;caption-side:top">'
@@ -100,8 +101,8 @@ def _table(trace: Trace, block: Block) -> str:
     )
     return (
         f'<table style="font-size:90%;border-collapse:collapse;margin:4px 0">{caption}'
-        f'<thead><tr>{head}<th style="{_CELL}"></th>'
-        f'<th style="{_CELL}text-align:left">source</th></tr></thead>'
+        f'<thead><tr>{head}<th style="{CELL}"></th>'
+        f'<th style="{CELL}text-align:left">source</th></tr></thead>'
         f"<tbody>{rows}</tbody></table>"
     )
 
@@ -114,25 +115,25 @@ def _row(line: LineCost, text: str, *, with_heap: bool, most_peak: int, most_net
         f"{about}{format_count(line.hits)}" if ran else "",
         f"{about}{format_seconds(line.seconds)}" if ran else "",
         # below the start there is no peak to draw
-        _sized(line.peak_bytes, most_peak if (line.peak_bytes or 0) > 0 else 0, _PEAK, bold=is_peak)
+        sized(line.peak_bytes, most_peak if (line.peak_bytes or 0) > 0 else 0, PEAK, bold=is_peak)
         if ran
         else "",
         size_text(line.spike_bytes) if ran else "",
         size_text(line.increment_bytes) if ran else "",
     ]
     if with_heap:
-        color = _NET if (line.net_bytes or 0) >= 0 else _FREED
-        cells.append(_sized(line.net_bytes, most_net, color) if ran or line.net_bytes else "")
-    figures = "".join(f'<td style="{_CELL}">{cell}</td>' for cell in cells)
+        color = NET if (line.net_bytes or 0) >= 0 else FREED
+        cells.append(sized(line.net_bytes, most_net, color) if ran or line.net_bytes else "")
+    figures = "".join(f'<td style="{CELL}">{cell}</td>' for cell in cells)
     source = escape(printable(text)) or "&nbsp;"
     mark = "peak ▸" if is_peak else ""
     return (
-        f'<tr>{figures}<td style="{_CELL}padding:1px 0"><b>{mark}</b></td>'
-        f'<td style="{_SOURCE}" title="{escape(printable(line.source))}">{source}</td></tr>'
+        f'<tr>{figures}<td style="{CELL}padding:1px 0"><b>{mark}</b></td>'
+        f'<td style="{SOURCE}" title="{escape(printable(line.source))}">{source}</td></tr>'
     )
 
 
-def _sized(size: int | None, most: int, color: str, *, bold: bool = False) -> str:
+def sized(size: int | None, most: int, color: str, *, bold: bool = False) -> str:
     """Write a figure with a bar under it; the figure is the bar's text twin."""
     words = size_text(size)
     if bold:

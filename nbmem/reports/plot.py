@@ -1,7 +1,8 @@
-"""A trace as a matplotlib figure."""
+"""A trace, and a session, as a matplotlib figure."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from io import BytesIO
 from itertools import groupby
 
@@ -9,6 +10,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from nbmem._units import MIB
+from nbmem.reports.history import CellCost
 from nbmem.tracing import Trace
 
 #: Lines that ran for less than this share of the time get no label.
@@ -70,3 +72,56 @@ def _bands(trace: Trace, span: float) -> list[tuple[float, float, str, int]]:
     ]
     ends = [start for start, _ in runs[1:]] + [span]
     return [(start, end, name, line) for (start, (name, line)), end in zip(runs, ends, strict=True) if line]
+
+
+def plot_session(cells: Sequence[CellCost]) -> Figure:
+    """Draw resident size over the session: each cell a band, as wide as it took time, with its peak.
+
+    Short cells are widened so that they can be seen, and time in which no cell ran is left out. The figure
+    is not registered with pyplot.
+    """
+    figure = _ShownFigure(figsize=(9, 4), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    axes.set_ylabel("resident size (MiB)")
+    axes.set_title("session", loc="left", fontsize="medium")
+    if not cells:
+        axes.text(0.5, 0.5, "no cell has been recorded", ha="center", transform=axes.transAxes, color="0.5")
+        return figure
+    total = max(sum(cell.seconds for cell in cells), 1e-9)
+    least = total / (2 * len(cells))
+    ticks: list[tuple[float, str]] = []
+    xs: list[float] = []
+    ys: list[float] = []
+    at = 0.0
+    for number, cell in enumerate(cells):
+        width = max(cell.seconds, least)
+        before, after = cell.rss_before_bytes / MIB, cell.rss_after_bytes / MIB
+        peak = before + cell.peak_bytes / MIB
+        color = f"C{number % 10}"
+        axes.axvspan(at, at + width, color=color, alpha=0.10, linewidth=0)
+        # When within the cell the peak was is not recorded: it is drawn over all of it.
+        axes.fill_between([at, at + width], [before, after], peak, color=color, alpha=0.45, linewidth=0)
+        axes.hlines(peak, at, at + width, color=color, linewidth=1.5)
+        ticks.append((at + width / 2, f"[{cell.execution_count}]{'' if cell.status == 'ok' else '!'}"))
+        xs += [at, at + width]
+        ys += [before, after]
+        at += width + least / 10
+    axes.plot(xs, ys, linewidth=1.3, color="0.25", label="at start and end of the cells")
+    exact = all(cell.exact for cell in cells)
+    label = "peak of the cell" if exact else "peak of the cell (NOT exact)"
+    axes.plot([], [], linewidth=1.5, color="C0", label=label)
+    axes.legend(loc="upper left", fontsize="small", frameon=False)
+    shown: list[tuple[float, str]] = []
+    for place, name in ticks:  # as many labels as have room
+        if not shown or place - shown[-1][0] > 0.045 * at:
+            shown.append((place, name))
+    axes.set_xticks([x for x, _ in shown], [label for _, label in shown], fontsize="small")
+    axes.set_xlabel("cells in order, wider the longer they ran" + (" (! failed)" if _failed(cells) else ""))
+    axes.set_xlim(0, at)
+    axes.margins(y=0.18)
+    return figure
+
+
+def _failed(cells: Sequence[CellCost]) -> bool:
+    return any(cell.status != "ok" for cell in cells)

@@ -12,10 +12,13 @@ from nbmem.tracing.allocations import AllocationLog, Frame
 from nbmem.tracing.costs import LineCost, StackCost, Timeline, Trace, TraceSummary
 from nbmem.tracing.sources import Source
 
+_PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 #: Allocations of these files are nbmem's own and no part of what the code cost.
 _OWN_FILES = (
-    os.path.dirname(os.path.abspath(__file__)) + os.sep,
-    os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "process", "gcevents.py"),
+    os.path.join(_PACKAGE, "tracing", ""),
+    os.path.join(_PACKAGE, "process", "gcevents.py"),
+    os.path.join(_PACKAGE, "process", "peak.py"),
+    os.path.join(_PACKAGE, "ipython", "watched.py"),
 )
 
 #: A row of the line probe: scope, line, hits, seconds, peak, increment, spike; sampled, paused, entered.

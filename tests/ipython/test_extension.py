@@ -90,7 +90,8 @@ def test_public_names_are_these() -> None:
     import nbmem
 
     assert sorted(nbmem.__all__) == [
-        "AlreadyRunning", "BadArgument", "CellTrace", "MemitResult", "NbmemError", "NotMeasured", "memit", "trace",
+        "AlreadyRunning", "BadArgument", "CellTrace", "MemitResult", "NbmemError", "NotMeasured", "SessionReport", "history",
+        "memit", "session", "trace",
     ]  # fmt: skip
     for name in nbmem.__all__:
         assert getattr(nbmem, name) is not None
@@ -108,6 +109,8 @@ def test_flags_are_completed(kernel: Kernel) -> None:
     kernel.run("import warnings; warnings.simplefilter('ignore')")
     assert complete("%%memtrace --o") == ["--objects", "--output"]
     assert "-r" in complete("%memit -")
+    assert complete("%memwatch re") == ["report"]
+    assert complete("%memwatch on --q") == ["--quiet"]
     assert complete("%%memtrace --stacks -f ")[:1] != ["-s"]
 
 
