@@ -9,7 +9,12 @@ import sys
 
 from setuptools import Extension, setup
 
-NATIVE = ["nbmem/process/_meter.pyx", "nbmem/tracing/_records.pyx", "nbmem/tracing/_lineprobe.pyx"]
+NATIVE = [
+    "nbmem/process/_meter.pyx",
+    "nbmem/process/_limitwatch.pyx",
+    "nbmem/tracing/_records.pyx",
+    "nbmem/tracing/_lineprobe.pyx",
+]
 
 
 def extensions() -> list[Extension]:

@@ -5,7 +5,9 @@
     NbmemError
     ├── BadArgument(ValueError)     an argument that cannot be used; the message says which would
     ├── NotMeasured(RuntimeError)   a figure was asked for that this measurement does not have
-    └── AlreadyRunning(RuntimeError)   a second measurement where only one can run
+    ├── AlreadyRunning(RuntimeError)   a second measurement where only one can run
+    └── MemoryLimitExceeded(MemoryError)   raised in code that reached the limit (nbmem.limit)
+    MemoryLimitInterrupt(KeyboardInterrupt)   raised in code that caught that several times and went on
 """
 
 
@@ -23,3 +25,15 @@ class NotMeasured(NbmemError, RuntimeError):
 
 class AlreadyRunning(NbmemError, RuntimeError):
     """A second measurement where only one can run."""
+
+
+class MemoryLimitExceeded(NbmemError, MemoryError):
+    """The process reached the memory limit that was set for it."""
+
+    # Raised in another thread it comes without a message.
+    def __str__(self) -> str:
+        return super().__str__() or "the memory limit was reached (%memlimit, nbmem.limit)"
+
+
+class MemoryLimitInterrupt(KeyboardInterrupt):
+    """The code caught :class:`MemoryLimitExceeded` several times and still grew; not an ``Exception``."""

@@ -79,12 +79,20 @@ class Sizer:
         # by address: a type's hash and equality may be its metaclass's code; the plan keeps the type alive
         self._plans: dict[int, tuple[type, Callable[[Any], Any], int, Any, Any]] = {}
 
-    def owned_bytes(self, value: object) -> int:
-        """Size an object and the buffers that it owns; see :func:`owned_bytes`."""
-        kind = type(value)
+    def _plan(self, kind: type) -> tuple[type, Callable[[Any], Any], int, Any, Any]:
         plan = self._plans.get(id(kind))
         if plan is None:
             plan = self._plans[id(kind)] = (kind, *_shallow_plan(kind), *_foreign_plan(kind))
+        return plan
+
+    def counts_buffers(self, value: object) -> bool:
+        """Tell whether the bytes of an object include those of other objects that it refers to."""
+        return self._plan(type(value))[3] is not None
+
+    def owned_bytes(self, value: object) -> int:
+        """Size an object and the buffers that it owns; see :func:`owned_bytes`."""
+        kind = type(value)
+        plan = self._plans.get(id(kind)) or self._plan(kind)
         _, method, extra, measure, library = plan
         # Written out here once more: a namespace has thousands of names, and each call would count.
         try:

@@ -9,8 +9,10 @@ from traitlets.config import Configurable
 
 from nbmem._errors import BadArgument
 from nbmem._units import parse_bytes
+from nbmem.ipython.guarded import GuardedCells
 from nbmem.ipython.measured import MeasuredCells
-from nbmem.ipython.watched import CellWatch
+from nbmem.ipython.watched import CellWatch, is_nested, is_of
+from nbmem.process.limit import current_guard, set_guard
 from nbmem.reports.history import ledger
 
 
@@ -33,6 +35,8 @@ class NbMem(Configurable):
     def __init__(self, shell: Any) -> None:
         self.cells = MeasuredCells(shell)
         self.watched = CellWatch(shell, ledger)
+        self.guarded = GuardedCells(shell)
+        self._info: Any = None
         self._shell = shell
         #: What was registered, and what the shell had under those names before (filled by ``load``).
         self.magics: list[Any] = []
@@ -51,6 +55,8 @@ class NbMem(Configurable):
         self._shell.events.unregister("pre_run_cell", self.before)
         self._shell.events.unregister("post_run_cell", self.after)
         self.watched.switch_off()
+        if current_guard() is not None:
+            set_guard(None)
         self.cells.let_go()
 
     # The innermost measurement starts last and stops first, so that none counts another's work.
@@ -58,15 +64,27 @@ class NbMem(Configurable):
     def before(self, info: Any) -> None:
         """Do what is to be done before a cell."""
         self.cells.before(info)
-        self.watched.start(info, self.cells.number_of(info))
+        if self._info is not None and is_nested():
+            return  # what a cell runs is that cell's
+        self._info = info
+        number = self.cells.number_of(info)
+        self.guarded.start(number)
+        self.watched.start(info, number)
 
     def after(self, result: Any) -> None:
         """Do what is to be done after a cell."""
-        self.watched.stop(result)
+        ours = result is None or is_of(result, self._info)
+        reported = False
+        if ours:
+            self._info = None
+            self.watched.stop(result)
+            self.guarded.stop()
         try:
             reported = self.cells.after(result)
         finally:
-            self.watched.finish(show=not reported)
+            if ours:
+                self.guarded.finish(result)
+                self.watched.finish(show=not reported)
 
     # -- options
 

@@ -22,7 +22,6 @@ _LONGEST_SOURCE = 120
 class _Running:
     """The cell that is being recorded."""
 
-    info: Any
     number: int
     source: str
     started: float
@@ -94,11 +93,9 @@ class CellWatch:
         if self._names is None or not info.store_history:
             return
         if self._running is not None:
-            if _is_nested():
-                return  # its cost is the outer cell's
             self._lost()
         running = _Running(
-            info, number, _first_line(info.raw_cell), time.time(), 0.0, PeakMeter(poll=False), GcRecorder()
+            number, _first_line(info.raw_cell), time.time(), 0.0, PeakMeter(poll=False), GcRecorder()
         )
         running.collections.start()
         try:
@@ -113,7 +110,7 @@ class CellWatch:
         """Take the figures, first of all that happens after a cell."""
         now = time.perf_counter()
         running = self._running
-        if running is None or not (result is None or _is_of(result, running.info)):
+        if running is None:
             return
         self._running = None
         interval = running.meter.stop()
@@ -163,8 +160,11 @@ def _first_line(cell: str) -> str:
     return " ⏎ ".join(found)[:_LONGEST_SOURCE]
 
 
-def _is_of(result: Any, info: Any) -> bool:
+def is_of(result: Any, info: Any) -> bool:
+    """Tell whether a result is that of the cell that began with this info."""
     # Where running failed in IPython itself, its info is a new one of the same cell.
+    if info is None:
+        return False
     return result.info is info or (result.error_in_exec is not None and result.info.raw_cell == info.raw_cell)
 
 
@@ -177,7 +177,7 @@ def _status(result: Any) -> str:
     return "interrupted" if isinstance(error, (KeyboardInterrupt, asyncio.CancelledError)) else "error"
 
 
-def _is_nested() -> bool:
+def is_nested() -> bool:
     """Tell whether a cell runs another: whether two runs of cells are on the stack."""
     frame = sys._getframe(1)
     count = 0

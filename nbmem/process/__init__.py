@@ -12,6 +12,7 @@ from nbmem.process.gcevents import GcEvent, GcLog, GcRecorder
 from nbmem.process.interrupts import deferred_interrupt
 from nbmem.process.peak import (
     NATIVE,
+    CounterWithChildren,
     Interval,
     PeakCounter,
     PeakMeter,
@@ -23,6 +24,7 @@ from nbmem.process.peak import (
 
 __all__ = [
     "NATIVE",
+    "CounterWithChildren",
     "GcEvent",
     "GcLog",
     "GcRecorder",

@@ -146,6 +146,8 @@ class ResidentSampler:
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
         self._read: Callable[[], int] | None = None
+        #: Called at each look, on the sampler's thread, with the resident bytes.
+        self.hook: Callable[[int], None] | None = None
         self.started = 0.0
 
     def start(self) -> None:
@@ -164,7 +166,11 @@ class ResidentSampler:
     def _run(self) -> None:
         assert self._read is not None
         while not self._stopping.wait(self._tick):
-            self._keep(time.monotonic() - self.started, self._read(), self._mark)
+            resident = self._read()
+            self._keep(time.monotonic() - self.started, resident, self._mark)
+            hook = self.hook
+            if hook is not None:
+                hook(resident)
 
     def _keep(self, at: float, resident: int, mark: int) -> None:
         points = self._points

@@ -28,6 +28,7 @@ else:
 
 __all__ = [
     "NATIVE",
+    "CounterWithChildren",
     "Interval",
     "PeakCounter",
     "PeakMeter",
@@ -112,6 +113,42 @@ class PolledCounter:
         return self.take(slot)
 
 
+class CounterWithChildren:
+    """The peak counter's methods with the child processes added, which a poller reads: never exact.
+
+    Parameters
+    ----------
+    interval : float
+        Seconds between two looks at the children; each reading of the counter looks too.
+    """
+
+    def __init__(self, *, interval: float = 0.05) -> None:
+        self._own = counter if has_exact_peak() else PolledCounter()
+        self._children = _Poller(_resident_of_children, interval)
+
+    def open(self) -> tuple[int, int]:
+        """Start an interval."""
+        self._children.start()
+        try:
+            slot, resident = self._own.open()
+        except BaseException:
+            self._children.stop()
+            raise
+        return slot, resident + self._children.first
+
+    def take(self, slot: int) -> tuple[int, int]:
+        """Return the peak since the last reading, and the resident size."""
+        peak, resident = self._own.take(slot)
+        highest, now = self._children.take()
+        return peak + highest, resident + now
+
+    def close(self, slot: int) -> tuple[int, int]:
+        """End an interval."""
+        self._children.stop()
+        peak, resident = self._own.close(slot)
+        return peak + self._children.highest, resident + self._children.last
+
+
 class PeakMeter:
     """Measure the peak resident size between ``start()`` and ``stop()``; also a context manager.
 
@@ -146,7 +183,8 @@ class PeakMeter:
     def start(self) -> None:
         """Start the interval."""
         if self._include_children:
-            self._poller = _Poller(_resident_of_children, self._interval)
+            exact = has_exact_peak()
+            self._poller = _Poller(_resident_of_children if exact else _resident_of_all, self._interval)
         elif not has_exact_peak() and self._poll:
             self._poller = _Poller(_resident_by_memory_profiler, self._interval)
         elif not has_exact_peak():
@@ -203,6 +241,7 @@ class _Poller:
         self.first = self.last = self.highest = 0
         self._read = read
         self._interval = interval
+        self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="nbmem-poller", daemon=True)
 
@@ -210,13 +249,22 @@ class _Poller:
         self.first = self.last = self.highest = self._read()
         self._thread.start()
 
+    def take(self) -> tuple[int, int]:
+        """Look; give the highest since it was taken last, and what it is now."""
+        self._look()
+        with self._lock:
+            highest, self.highest = self.highest, self.last
+        return highest, self.last
+
     def _run(self) -> None:
         while not self._stopping.wait(self._interval):
             self._look()
 
     def _look(self) -> None:
-        self.last = self._read()
-        self.highest = max(self.highest, self.last)
+        seen = self._read()
+        with self._lock:
+            self.last = seen
+            self.highest = max(self.highest, seen)
 
     def stop(self) -> None:
         self._stopping.set()
@@ -234,9 +282,11 @@ def _resident_of_children() -> int:
             total += child.memory_info().rss
         except psutil.Error:
             continue
-    if not has_exact_peak():
-        total += _resident_by_memory_profiler()
     return total
+
+
+def _resident_of_all() -> int:
+    return _resident_of_children() + _resident_by_memory_profiler()
 
 
 def _resident_by_psutil() -> int:

@@ -1,0 +1,19 @@
+from nbmem.process._meter import ResidentSampler
+
+class LimitWatch:
+    resident: int
+    warned: bool
+    def __init__(
+        self,
+        *,
+        limit: int,
+        warn: int,
+        signal: int,
+        thread: int,
+        ceiling: int = ...,
+        ours: int = ...,
+        soft: int = ...,
+        spare_children: bool = ...,
+    ) -> None: ...
+    def start(self, sampler: ResidentSampler) -> None: ...
+    def stop(self) -> tuple[int, int]: ...

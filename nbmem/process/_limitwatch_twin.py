@@ -1,0 +1,94 @@
+"""The watch on a limit in pure Python: it looks only while other code lets go of the interpreter."""
+
+from __future__ import annotations
+
+import os
+import signal as signals
+import time
+from pathlib import Path
+from typing import Any
+
+_AGAIN = 0.02
+_STEP = 1 << 20
+_MARK = 0xB3E
+
+
+class LimitWatch:
+    """One limit, watched; see :class:`nbmem.process._limitwatch.LimitWatch`.
+
+    Children get their limit back when the watch ends, not as soon as they are there.
+    """
+
+    def __init__(
+        self,
+        *,
+        limit: int,
+        warn: int,
+        signal: int,
+        thread: int,
+        ceiling: int = 0,
+        ours: int = 0,
+        soft: int = 0,
+        spare_children: bool = False,
+    ) -> None:
+        self._limit, self._warn = limit, warn
+        self._signal, self._thread = signal, thread
+        self._ceiling, self._ours, self._soft = ceiling, ours, soft
+        self._spare = spare_children
+        self._pid = os.getpid()
+        self._highest = 0
+        self.resident = 0
+        self._asked = 0.0
+        self._sampler: Any = None
+        self.warned = False
+
+    def start(self, sampler: Any) -> None:
+        """Look at each of a sampler's ticks, from now on."""
+        self._sampler = sampler
+        sampler.hook = self._look
+
+    def stop(self) -> tuple[int, int]:
+        """Look no more; return the highest resident size seen, and the soft limit as set last."""
+        if self._sampler is not None:
+            self._sampler.hook = None
+            self._sampler = None
+            if self._spare and self._pid == os.getpid():
+                self._spare_children()
+        return self._highest, self._ours
+
+    def _look(self, resident: int) -> None:
+        self.resident = resident
+        self._highest = max(self._highest, resident)
+        if self._ceiling:
+            self._slide()
+        if resident >= self._warn and not self.warned:
+            self.warned = True
+            signals.pthread_kill(self._thread, self._signal)
+        if resident >= self._limit and time.monotonic() - self._asked >= _AGAIN:
+            self._asked = time.monotonic()
+            signals.pthread_kill(self._thread, self._signal)
+
+    def _slide(self) -> None:
+        import resource
+
+        fields = Path("/proc/self/statm").read_text(encoding="ascii").split()
+        page = resource.getpagesize()
+        resident, data = int(fields[1]) * page, int(fields[5]) * page
+        soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
+        room = ((max(self._ceiling - resident, 0) + data) & ~0xFFF) | _MARK
+        if soft == self._ours and abs(room - soft) > _STEP and (self._soft < 0 or room <= self._soft):
+            resource.setrlimit(resource.RLIMIT_DATA, (room, hard))
+            self._ours = room
+
+    def _spare_children(self) -> None:
+        import resource
+
+        import psutil
+
+        for child in psutil.Process().children(recursive=True):
+            try:
+                soft, hard = resource.prlimit(child.pid, resource.RLIMIT_DATA)
+                if soft >= 0 and soft & 0xFFF == _MARK:
+                    resource.prlimit(child.pid, resource.RLIMIT_DATA, (self._soft, hard))
+            except OSError:  # it has ended
+                continue

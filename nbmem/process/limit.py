@@ -1,0 +1,391 @@
+"""A guard that stops code which reaches a memory limit, before the system kills the process.
+
+Two means together. A *watcher* sees the resident size (each 5 ms, without the GIL) and has an exception
+raised in the code that runs. It cannot stop a single call that never comes back to Python, such as one huge
+allocation: for that, the system's own limit on allocations (``RLIMIT_DATA``, Linux ≥ 4.7) makes it fail with
+MemoryError, a little above. That limit slides along with what is resident, so that memory which is only
+reserved takes nothing from it.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from array import array
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from types import FrameType
+from typing import Any
+
+from nbmem._errors import BadArgument, MemoryLimitExceeded, MemoryLimitInterrupt
+from nbmem._units import MIB, format_bytes
+from nbmem.process.allocationlimit import AllocationLimit
+from nbmem.process.allocators import release_free_memory
+from nbmem.process.machine import Ceiling
+from nbmem.process.peak import NATIVE, ResidentSampler
+from nbmem.process.threads import busiest, processor_seconds, raise_in_thread, thread_name
+
+if NATIVE:
+    from nbmem.process._limitwatch import LimitWatch
+else:
+    from nbmem.process._limitwatch_twin import LimitWatch  # type: ignore[assignment]
+
+#: Seconds between two looks.
+INTERVAL = 0.005
+WARN_SHARE = 0.8
+#: Times that the error is raised before the interrupt, which ``except Exception`` lets through.
+_RAISES = 3
+_PLACES_KEPT = 8
+Place = tuple[str, int, str]
+
+
+@dataclass(slots=True)
+class Stop:
+    """What the guard did while code ran.
+
+    Parameters
+    ----------
+    limit_bytes, before_bytes, highest_bytes : int
+        The limit; resident size when the watch began, and the highest that was seen.
+    allocation_limit_bytes : int or None
+        The size at which allocations fail.
+    resident_bytes : int
+        Resident size when the error was raised first; 0 if it was not.
+    raised_count : int
+        How often it was raised.
+    interrupted : bool
+        Whether the interrupt had to be raised.
+    places : tuple of (str, int, str)
+        Where the code was then: file, line, function, innermost first; only code of the user's.
+    threads : tuple of str
+        Threads in which it was raised.
+    points : tuple of arrays
+        Seconds and resident bytes over time.
+    """
+
+    limit_bytes: int
+    before_bytes: int
+    allocation_limit_bytes: int | None = None
+    highest_bytes: int = 0
+    resident_bytes: int = 0
+    raised_count: int = 0
+    interrupted: bool = False
+    places: tuple[Place, ...] = ()
+    threads: tuple[str, ...] = ()
+    points: tuple[array[float], array[int]] = field(default_factory=lambda: (array("d"), array("q")))
+
+
+class Guard:
+    """Guard a limit; there is one at a time, see :func:`set_guard`.
+
+    Parameters
+    ----------
+    limit_bytes : int
+        Resident size at which code is stopped.
+    ceiling : Ceiling
+        What the process can have at all.
+    children : bool
+        Whether child processes inherit the limit on allocations.
+    is_users : callable
+        Tells of a file name whether its code is the user's: only while such code runs is an error raised.
+    warn : callable
+        Called once, with resident size and limit, when the size comes near; on a thread of its own.
+    """
+
+    def __init__(
+        self,
+        limit_bytes: int,
+        ceiling: Ceiling,
+        *,
+        children: bool = False,
+        is_users: Callable[[str], bool] = lambda file: True,
+        warn: Callable[[int, int], None] = lambda resident, limit: None,
+    ) -> None:
+        self.limit_bytes = limit_bytes
+        self.head_room = min(max(limit_bytes // 10, 128 * MIB), max(ceiling.bytes - limit_bytes, 64 * MIB))
+        self.stop_count = 0
+        self._children = children
+        self._is_users = is_users
+        self._warn = warn
+        self._warned = False
+        self._threads_before = frozenset(sys._current_frames())
+        self._main = threading.main_thread().ident or 0
+        self._signal = 0
+        self._previous: Any = None
+        self._allocations = AllocationLimit()
+        self._watch: LimitWatch | None = None
+        self._sampler: ResidentSampler | None = None
+        self._stop: Stop | None = None
+        self._effective = limit_bytes
+        self._code_thread = self._main
+        self._in_code = False
+        self._raised_at = 0.0
+        self._raised_bytes = 0
+        self._trimmed_at = 0.0
+        self._clocks: dict[int, float] | None = None
+
+    # -- on and off
+
+    def switch_on(self) -> None:
+        """Take a signal, and limit allocations.
+
+        Raises
+        ------
+        BadArgument
+            Where that cannot be: not on the main thread, no signals.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            raise BadArgument("a memory limit can be set on the main thread only")
+        if not hasattr(signal, "pthread_kill"):
+            raise BadArgument("a memory limit needs a POSIX system; this one has no signals for threads")
+        self._take_signal()
+
+    def _take_signal(self) -> None:
+        if self._signal and signal.getsignal(self._signal) == self._on_signal:
+            return
+        # SIGURG is ignored unless somebody asks for it, so that one which comes late does no harm.
+        for number in (
+            signal.SIGURG,
+            *range(getattr(signal, "SIGRTMAX", 1) - 1, getattr(signal, "SIGRTMIN", 1), -1),
+        ):
+            if signal.getsignal(number) is signal.SIG_DFL:
+                self._previous = signal.signal(number, self._on_signal)
+                self._signal = int(number)
+                return
+        raise BadArgument("every signal that a memory limit could use is taken by other code")
+
+    def switch_off(self) -> None:
+        """Undo all of it exactly."""
+        self.end()
+        self._halt()
+        self._allocations.restore()
+        if (
+            self._signal
+            and threading.current_thread() is threading.main_thread()
+            and signal.getsignal(self._signal) == self._on_signal
+        ):
+            signal.signal(self._signal, self._previous)
+        self._signal = 0
+
+    def forget(self) -> None:
+        """In a forked child: guard nothing; give allocations their limit back unless children inherit it."""
+        self._in_code = False
+        if self._watch is not None:
+            self._watch.stop()
+        self._watch = self._sampler = None
+        if not self._children:
+            self._allocations.restore()
+
+    @property
+    def allocation_limit_bytes(self) -> int | None:
+        """Resident size about which allocations fail; None where that is not so."""
+        return self.limit_bytes + self.head_room if self._allocations.ours else None
+
+    # -- around the code
+
+    def begin(self) -> None:
+        """Watch the code that runs from here on, on this thread."""
+        self._halt()
+        if threading.current_thread() is threading.main_thread():
+            self._take_signal()
+        self._code_thread = threading.get_ident()
+        self._in_code = True
+        self._start_watch()
+
+    def _start_watch(self) -> None:
+        sampler = ResidentSampler(INTERVAL)
+        resident = _resident()
+        if resident >= self.limit_bytes * WARN_SHARE:
+            # what the last cell let go of may still be with malloc
+            release_free_memory()
+            resident = _resident()
+        # Code that begins above the limit may run: how else would one free memory?
+        grace = max(self.limit_bytes // 20, 16 * MIB)
+        self._effective = max(self.limit_bytes, resident + grace)
+        if resident < self.limit_bytes * WARN_SHARE:
+            self._warned = False
+        ceiling = self._effective + self.head_room
+        self._allocations.apply(ceiling - resident)
+        self._stop = Stop(self.limit_bytes, resident, ceiling if self._allocations.ours else None)
+        self._raised_at = 0.0
+        self._raised_bytes = 0
+        self._trimmed_at = 0.0
+        self._clocks = None
+        watch = LimitWatch(
+            limit=self._effective,
+            warn=sys.maxsize if self._warned else int(self.limit_bytes * WARN_SHARE),
+            signal=self._signal,
+            thread=self._main,
+            ceiling=ceiling if self._allocations.ours else 0,
+            ours=self._allocations.ours,
+            soft=self._allocations.before,
+            spare_children=bool(self._allocations.ours) and not self._children,
+        )
+        sampler.start()
+        watch.start(sampler)
+        self._watch, self._sampler = watch, sampler
+
+    def end(self) -> Stop | None:
+        """Watch no more (but for threads that the code left running); return what happened."""
+        if not self._in_code:
+            return None
+        self._in_code = False
+        stop = self._halt()
+        if self._users_threads(sys._current_frames()):
+            self._start_watch()
+        return stop
+
+    def _halt(self) -> Stop | None:
+        watch, sampler, stop = self._watch, self._sampler, self._stop
+        self._watch = self._sampler = None
+        if watch is None or sampler is None or stop is None:
+            return None
+        highest, self._allocations.ours = watch.stop()
+        seconds, resident, _ = sampler.stop()
+        stop.points = seconds, resident
+        stop.highest_bytes = max(highest, *resident)
+        self.stop_count += bool(stop.raised_count)
+        return stop
+
+    # -- when the limit is reached
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        __tracebackhide__ = True
+        raising = self._must_raise(frame)
+        # The error's traceback keeps what this frame refers to: nothing that would make a cycle.
+        del frame
+        if raising:
+            raise self._error()
+
+    def _must_raise(self, frame: FrameType | None) -> bool:
+        """Decide what to do, and do what concerns other threads; tell whether to raise on this one."""
+        watch, stop, now = self._watch, self._stop, time.monotonic()
+        if watch is None or stop is None:
+            return False
+        resident = watch.resident
+        if watch.warned and not self._warned and resident >= self.limit_bytes * WARN_SHARE:
+            self._warned = True
+            threading.Thread(
+                target=self._warn, args=(resident, self.limit_bytes), name="nbmem-warning", daemon=True
+            ).start()
+        if resident < self._effective or not self._is_due(resident, now):
+            return False
+        if now - self._trimmed_at > 1.0:
+            # Is it in use, or does malloc hold it free? Then it can be given back.
+            self._trimmed_at = now
+            release_free_memory()
+            resident = _resident()
+            if resident < self._effective:
+                return False
+        frames = sys._current_frames()
+        try:
+            targets = self._busiest(frames, now)
+            if targets is None:
+                return False  # at the next signal it is known who is busy
+            others = [ident for ident in targets if ident != self._main]
+            here = self._main in targets and self._in_users(frame)
+            if not here and not others:
+                return False
+            if not stop.raised_count:
+                stop.resident_bytes = resident
+                told = frame if here else frames.get(others[0])
+                stop.places = tuple(self._places(told))[:_PLACES_KEPT]
+                del told
+        finally:
+            del frame
+            frames.clear()
+        for ident in others:
+            raise_in_thread(ident, MemoryLimitExceeded)
+            stop.threads += (thread_name(ident),)
+        stop.raised_count += 1
+        stop.interrupted = here and stop.raised_count > _RAISES
+        self._raised_at, self._raised_bytes, self._clocks = now, resident, None
+        return here
+
+    def _is_due(self, resident: int, now: float) -> bool:
+        """After an error was raised, give the code time to clean up; still growing, or a second on, again."""
+        if not self._raised_at:
+            return True
+        return resident > self._raised_bytes + MIB or now - self._raised_at > 1.0
+
+    def _error(self) -> BaseException:
+        assert self._stop is not None
+        message = (
+            f"the resident size is {format_bytes(self._stop.resident_bytes)}, "
+            f"the memory limit {format_bytes(self.limit_bytes)} (%memlimit, nbmem.limit)"
+        )
+        return MemoryLimitInterrupt(message) if self._stop.interrupted else MemoryLimitExceeded(message)
+
+    def _busiest(self, frames: dict[int, FrameType], now: float) -> list[int] | None:
+        """Find the threads that take the memory; None: it is known some milliseconds later."""
+        idents = list(self._users_threads(frames))
+        if not idents:
+            return [self._code_thread] if self._in_code else []
+        if self._in_code:
+            idents.append(self._code_thread)
+        before, self._clocks = self._clocks, processor_seconds(idents)
+        return None if before is None else busiest(before, self._clocks)
+
+    def _users_threads(self, frames: dict[int, FrameType]) -> list[int]:
+        """Give the other threads that are the user's: newer than the guard, or in code of the user's."""
+        return [
+            ident
+            for ident, frame in frames.items()
+            if ident not in (self._main, self._code_thread)
+            and not thread_name(ident).startswith(("nbmem", "?"))
+            and (ident not in self._threads_before or any(True for _ in self._places(frame)))
+        ]
+
+    def _in_users(self, frame: FrameType | None) -> bool:
+        return self._in_code and any(True for _ in self._places(frame))
+
+    def _places(self, frame: FrameType | None) -> Iterator[Place]:
+        """Give file, line and function of the user's frames in a stack, innermost first."""
+        while frame is not None:
+            code = frame.f_code
+            if self._is_users(code.co_filename):
+                yield code.co_filename, frame.f_lineno, code.co_qualname
+            frame = frame.f_back
+
+
+def _resident() -> int:
+    import psutil
+
+    return int(psutil.Process().memory_info().rss)
+
+
+_current: list[Guard] = []
+
+
+def current_guard() -> Guard | None:
+    """Return the guard that is on."""
+    return _current[0] if _current else None
+
+
+def set_guard(guard: Guard | None) -> None:
+    """Put a guard in the place of the one that is on; it begins to watch at once."""
+    previous = current_guard()
+    if guard is not None and previous is None:
+        guard.switch_on()
+    elif guard is not None and threading.current_thread() is not threading.main_thread():
+        raise BadArgument("a memory limit can be set on the main thread only")
+    if previous is not None:
+        _current.clear()
+        previous.switch_off()
+        if guard is not None:
+            guard.switch_on()
+    if guard is not None:
+        _current.append(guard)
+        guard.begin()
+
+
+def _in_child() -> None:
+    if _current:
+        _current.pop().forget()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_in_child)
