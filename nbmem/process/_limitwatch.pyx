@@ -78,6 +78,7 @@ cdef struct Watch:
     int64_t resident
     int signal
     int warned
+    int relieved             # was it well below the limit since somebody asked?
     double asked
     pthread_t thread
     int64_t ceiling          # resident and newly allocated bytes together stay below; 0: no such limit
@@ -113,6 +114,8 @@ cdef void _look(int64_t resident) noexcept nogil:
     if resident >= _watch.warn and not _watch.warned:
         _watch.warned = 1
         pthread_kill(_watch.thread, _watch.signal)
+    if resident < _watch.limit - _watch.limit // 20:
+        _watch.relieved = 1
     if resident >= _watch.limit:
         now = _now()
         if now - _watch.asked >= AGAIN:
@@ -240,7 +243,7 @@ cdef class LimitWatch:
         _watch.limit = limit
         _watch.warn = warn
         _watch.highest = _watch.resident = 0
-        _watch.warned = 0
+        _watch.warned = _watch.relieved = 0
         _watch.asked = 0
         _watch.signal = signal
         _watch.thread = thread
@@ -287,6 +290,12 @@ cdef class LimitWatch:
     def resident(self):
         """The resident bytes at the last look, a few milliseconds ago; 0 before the first."""
         return _watch.resident
+
+    def take_relieved(self):
+        """Tell whether the size was 5 % below the limit since this was asked last."""
+        relieved = _watch.relieved != 0
+        _watch.relieved = 0
+        return relieved
 
     @property
     def warned(self):

@@ -41,6 +41,7 @@ class LimitWatch:
         self._asked = 0.0
         self._sampler: Any = None
         self.warned = False
+        self._relieved = False
 
     def start(self, sampler: Any) -> None:
         """Look at each of a sampler's ticks, from now on."""
@@ -56,6 +57,11 @@ class LimitWatch:
                 self._spare_children()
         return self._highest, self._ours
 
+    def take_relieved(self) -> bool:
+        """Tell whether the size was 5 % below the limit since this was asked last."""
+        relieved, self._relieved = self._relieved, False
+        return relieved
+
     def _look(self, resident: int) -> None:
         self.resident = resident
         self._highest = max(self._highest, resident)
@@ -64,6 +70,7 @@ class LimitWatch:
         if resident >= self._warn and not self.warned:
             self.warned = True
             signals.pthread_kill(self._thread, self._signal)
+        self._relieved = self._relieved or resident < self._limit - self._limit // 20
         if resident >= self._limit and time.monotonic() - self._asked >= _AGAIN:
             self._asked = time.monotonic()
             signals.pthread_kill(self._thread, self._signal)

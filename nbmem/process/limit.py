@@ -125,6 +125,7 @@ class Guard:
         self._raised_at = 0.0
         self._raised_bytes = 0
         self._trimmed_at = 0.0
+        self._in_a_row = 0
         self._clocks: dict[int, float] | None = None
 
     # -- on and off
@@ -213,6 +214,7 @@ class Guard:
         self._raised_at = 0.0
         self._raised_bytes = 0
         self._trimmed_at = 0.0
+        self._in_a_row = 0
         self._clocks = None
         watch = LimitWatch(
             limit=self._effective,
@@ -247,7 +249,6 @@ class Guard:
         seconds, resident, _ = sampler.stop()
         stop.points = seconds, resident
         stop.highest_bytes = max(highest, *resident)
-        self.stop_count += bool(stop.raised_count)
         return stop
 
     # -- when the limit is reached
@@ -265,26 +266,12 @@ class Guard:
         watch, stop, now = self._watch, self._stop, time.monotonic()
         if watch is None or stop is None:
             return False
-        resident = watch.resident
-        if watch.warned and not self._warned and resident >= self.limit_bytes * WARN_SHARE:
-            self._warned = True
-            threading.Thread(
-                target=self._warn, args=(resident, self.limit_bytes), name="nbmem-warning", daemon=True
-            ).start()
-        if resident < self._effective or not self._is_due(resident, now):
+        resident = self._reached(watch, now)
+        if not resident:
             return False
-        if now - self._trimmed_at > 1.0:
-            # Is it in use, or does malloc hold it free? Then it can be given back.
-            self._trimmed_at = now
-            release_free_memory()
-            resident = _resident()
-            if resident < self._effective:
-                return False
         frames = sys._current_frames()
         try:
-            targets = self._busiest(frames, now)
-            if targets is None:
-                return False  # at the next signal it is known who is busy
+            targets = self._busiest(frames, now) or []  # not known yet: at the next signal it is
             others = [ident for ident in targets if ident != self._main]
             here = self._main in targets and self._in_users(frame)
             if not here and not others:
@@ -300,10 +287,34 @@ class Guard:
         for ident in others:
             raise_in_thread(ident, MemoryLimitExceeded)
             stop.threads += (thread_name(ident),)
+        self.stop_count += not stop.raised_count
         stop.raised_count += 1
-        stop.interrupted = here and stop.raised_count > _RAISES
+        self._in_a_row += 1
+        stop.interrupted = here and self._in_a_row > _RAISES
         self._raised_at, self._raised_bytes, self._clocks = now, resident, None
         return here
+
+    def _reached(self, watch: LimitWatch, now: float) -> int:
+        """Give the resident size if it is at the limit and something is to be done about it, else 0."""
+        resident = watch.resident
+        if watch.warned and not self._warned and resident >= self.limit_bytes * WARN_SHARE:
+            self._warned = True
+            threading.Thread(
+                target=self._warn, args=(resident, self.limit_bytes), name="nbmem-warning", daemon=True
+            ).start()
+        if resident < self._effective:
+            return 0
+        if watch.take_relieved():  # the code freed what it took, and took anew: that is another time
+            self._raised_at = 0.0
+            self._in_a_row = 0
+        if not self._is_due(resident, now):
+            return 0
+        if now - self._trimmed_at > 1.0:
+            # Is it in use, or does malloc hold it free? Then it can be given back.
+            self._trimmed_at = now
+            release_free_memory()
+            resident = _resident()
+        return resident if resident >= self._effective else 0
 
     def _is_due(self, resident: int, now: float) -> bool:
         """After an error was raised, give the code time to clean up; still growing, or a second on, again."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import sys
 from types import TracebackType
@@ -9,6 +10,7 @@ from typing import Self
 
 from nbmem._errors import BadArgument
 from nbmem._units import format_bytes, format_count, parse_bytes
+from nbmem.process import release_free_memory
 from nbmem.process.limit import Guard, current_guard, set_guard
 from nbmem.process.machine import memory_ceiling
 from nbmem.reports.selection import is_cell_file
@@ -117,6 +119,9 @@ def limit(size: str | float | None = None, *, children: bool = False) -> MemoryL
     ceiling = memory_ceiling()
     wanted, words = _wanted(size, ceiling.bytes, ceiling.set_by)
     resident = MemoryLimit().resident_bytes
+    if wanted <= resident:
+        release_free_memory()  # what malloc holds free is not occupied
+        resident = MemoryLimit().resident_bytes
     if wanted > ceiling.bytes:
         raise BadArgument(
             f"{format_bytes(wanted)} is more than the {format_bytes(ceiling.bytes)} of {ceiling.set_by}; "
@@ -144,6 +149,8 @@ def _wanted(size: str | float, most: int, set_by: str) -> tuple[int, str]:
     """Give the limit in bytes, and what was asked for in words."""
     if isinstance(size, bool) or not isinstance(size, (str, int, float)):
         raise BadArgument(f"a limit is a size, not {type(size).__name__}; write 8GB, 75%, auto or off")
+    if isinstance(size, float) and not math.isfinite(size):
+        raise BadArgument(f"{size!r} is not a limit; write for example 8GB, 75%, auto or off")
     if not isinstance(size, str):
         return int(size), f"{int(size)} bytes"
     text = size.strip()
