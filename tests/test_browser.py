@@ -138,3 +138,71 @@ def test_the_report_has_no_accessibility_violation(lab: Lab, tmp_path: Path) -> 
         assert [
             f"{v['id']}: {v['help']} {[n['html'][:150] for n in v['nodes'][:3]]}" for v in found["violations"]
         ] == []
+
+
+FLAME = [*CELLS[:1], CELLS[1].replace("%%memtrace -s", "%%memtrace -q"), "t.flame()"]
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_a_flame_graph_can_be_searched_and_hovered_and_is_seen_in_the_theme(
+    lab: Lab, tmp_path: Path, dark: bool
+) -> None:
+    from io import BytesIO
+
+    from matplotlib.image import imread
+
+    name = f"flame_{dark}.ipynb"
+    write(lab.root / name, FLAME)
+    lab.set("themes", {"theme": "JupyterLab Dark" if dark else "JupyterLab Light"})
+    with browser(tmp_path / "profile", dark=dark) as (page, refused):
+        open_notebook(page, lab, name)
+        run_all(page, len(FLAME))
+        picture = page.wait_for_selector(".nbmem-flame-inline svg", timeout=30_000)
+        assert page.query_selector(".nbmem-flame-image").is_visible() is False
+        # what the browser's own search goes by
+        assert page.evaluate(
+            "() => { getSelection().removeAllRanges(); return window.find('line 2: a = np.ones') }"
+        )
+        titles = picture.evaluate("svg => [...svg.querySelectorAll('title')].map(title => title.textContent)")
+        (numpys,) = [title for title in titles if title.startswith("ones\n")]
+        assert "numeric.py:" in numpys
+        assert "30.5 MiB, " in numpys
+        boxes = page.query_selector_all(".nbmem-flame-inline rect")
+        whole, line = boxes[0].bounding_box(), boxes[1].bounding_box()
+        assert whole["width"] > 600
+        assert line["y"] == pytest.approx(whole["y"] + 19, abs=2)
+        shot = imread(BytesIO(picture.screenshot()))
+        height, width = shot.shape[:2]
+        assert shot[height - 2, width - 2, :3].mean() == pytest.approx(
+            0.07 if dark else 1.0, abs=0.05
+        )  # no box is there
+        red, _, blue = shot[int(19 * 1.7), 3, :3]
+        assert blue > red + 0.2  # the lines' hue
+        page.click(".nbmem details summary")
+        assert "ones  numeric.py" in page.inner_text(".nbmem details pre")
+        assert page.title() != "1"
+        assert refused == []
+
+
+def test_a_saved_flame_graph_that_nobody_trusts_shows_as_an_image_without_its_loose_text(
+    lab: Lab, tmp_path: Path
+) -> None:
+    from nbclient import NotebookClient
+
+    path = lab.root / "flame_untrusted.ipynb"
+    write(path, FLAME)
+    notebook = nbformat.read(path, as_version=4)
+    NotebookClient(notebook, timeout=120).execute()
+    for cell in notebook.cells:
+        cell.metadata["trusted"] = False
+    nbformat.write(notebook, path)
+    with browser(tmp_path / "profile") as (page, refused):
+        open_notebook(page, lab, path.name)
+        picture = page.wait_for_selector(".nbmem-flame-image img", timeout=30_000)
+        assert picture.is_visible()
+        assert picture.evaluate("image => image.naturalWidth") == 900
+        assert page.query_selector(".nbmem svg") is None
+        assert "numeric.py" not in page.inner_text(".nbmem")
+        page.click(".nbmem details summary")
+        assert "ones  numeric.py" in page.inner_text(".nbmem details pre")
+        assert refused == []

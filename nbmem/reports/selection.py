@@ -112,9 +112,14 @@ def peak_line(trace: Trace) -> LineCost | None:
     )
 
 
+def is_cell_file(file: str) -> bool:
+    """Tell whether a file name is one that IPython or ipykernel gives to a cell's code."""
+    return re.search(r"ipykernel_\d+[/\\]\d+\.py$|^<ipython-input-", file) is not None
+
+
 def frame_place(file: str, number: int) -> str:
     """Name a frame's place: a cell's file name is a number that says nothing."""
-    if re.search(r"ipykernel_\d+[/\\]\d+\.py$|^<ipython-input-", file):
+    if is_cell_file(file):
         return f"cell line {number}"
     return f"{file.replace(chr(92), '/').rsplit('/', 1)[-1]}:{number}"
 

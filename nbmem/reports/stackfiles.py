@@ -15,7 +15,7 @@ from nbmem.tracing import Frame, StackCost
 
 Metric = Literal["live", "net", "count"]
 
-_ATTRIBUTES = {"live": "live_bytes", "net": "net_bytes", "count": "allocation_count"}
+ATTRIBUTES = {"live": "live_bytes", "net": "net_bytes", "count": "allocation_count"}
 
 
 def weighed(stacks: Iterable[StackCost], metric: str) -> dict[tuple[Frame, ...], int]:
@@ -28,15 +28,18 @@ def weighed(stacks: Iterable[StackCost], metric: str) -> dict[tuple[Frame, ...],
     NotMeasured
         If the trace does not have it.
     """
-    if metric not in _ATTRIBUTES:
-        raise BadArgument(f"metric is {metric!r}; it takes one of {', '.join(_ATTRIBUTES)}")
+    if metric not in ATTRIBUTES:
+        raise BadArgument(f"metric is {metric!r}; it takes one of {', '.join(ATTRIBUTES)}")
     weights: defaultdict[tuple[Frame, ...], int] = defaultdict(int)
     for stack in stacks:
-        value = getattr(stack, _ATTRIBUTES[metric])
+        value = getattr(stack, ATTRIBUTES[metric])
         if value is None:
-            raise NotMeasured(
-                f"this trace has no {_ATTRIBUTES[metric]} by stack; see its notes for the reason"
+            reason = (
+                "tracemalloc, which recorded it, knows only what is alive at the end; take metric='net'"
+                if stack.live_bytes is None
+                else "there were too many allocations to count; take metric='live' or 'net'"
             )
+            raise NotMeasured(f"this trace has no {ATTRIBUTES[metric]} by stack: {reason}")
         if value > 0:
             weights[tuple(reversed(stack.frames))] += value
     return dict(weights)
@@ -73,7 +76,7 @@ def write_speedscope(
         "profiles": [
             {
                 "type": "sampled",
-                "name": f"{name}: {_ATTRIBUTES[metric]}",
+                "name": f"{name}: {ATTRIBUTES[metric]}",
                 "unit": "none" if metric == "count" else "bytes",
                 "startValue": 0,
                 "endValue": total,
