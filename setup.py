@@ -12,6 +12,7 @@ from setuptools import Extension, setup
 NATIVE = [
     "nbmem/process/_meter.pyx",
     "nbmem/process/_limitwatch.pyx",
+    "nbmem/heap/_names.pyx",
     "nbmem/tracing/_records.pyx",
     "nbmem/tracing/_lineprobe.pyx",
 ]

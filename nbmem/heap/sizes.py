@@ -9,12 +9,15 @@ from __future__ import annotations
 import mmap
 import sys
 from collections.abc import Callable
-from types import MethodDescriptorType, WrapperDescriptorType
+from types import FunctionType, MethodDescriptorType, WrapperDescriptorType
 from typing import Any
 
 _HAVE_GC = 1 << 14  # Py_TPFLAGS_HAVE_GC (object.h)
 _MANAGED_DICT = 1 << 4  # Py_TPFLAGS_MANAGED_DICT, 3.11+
 _PYMALLOC_LARGEST = 512
+# Types whose __sizeof__ is plain arithmetic, and of these those whose objects are all alike.
+_WELL_KNOWN = (int, float, str, bytes, bytearray, tuple, list, dict, set, frozenset, type(None), FunctionType)
+_OF_ONE_SIZE = (float, type(None), FunctionType)
 _C_METHODS = (MethodDescriptorType, WrapperDescriptorType)
 _type_flags = type.__dict__["__flags__"].__get__
 _type_mro = type.__dict__["__mro__"].__get__
@@ -84,6 +87,17 @@ class Sizer:
         if plan is None:
             plan = self._plans[id(kind)] = (kind, *_shallow_plan(kind), *_foreign_plan(kind))
         return plan
+
+    def plain_plan(self, kind: type) -> tuple[Callable[[Any], Any] | None, int, int]:
+        """Tell how objects of a type are sized: method and header bytes; bytes, where all have the same.
+
+        The method is None where :meth:`owned_bytes` is to be asked.
+        """
+        _, method, extra, measure, _ = self._plan(kind)
+        if measure is not None or not any(kind is known for known in _WELL_KNOWN):
+            return None, 0, 0
+        alike = any(kind is known for known in _OF_ONE_SIZE)
+        return method, extra, block_bytes(kind.__basicsize__ + extra) if alike else 0
 
     def counts_buffers(self, value: object) -> bool:
         """Tell whether the bytes of an object include those of other objects that it refers to."""

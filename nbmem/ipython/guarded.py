@@ -14,10 +14,9 @@ from typing import Any
 from IPython.display import display
 
 from nbmem._errors import MemoryLimitInterrupt
-from nbmem.heap import NameWatch
-from nbmem.process import release_free_memory
+from nbmem.ipython.names import ShellNames
+from nbmem.process import release_free_memory, resident_bytes
 from nbmem.process.limit import Place, Stop, current_guard
-from nbmem.reports.limit import MemoryLimit
 from nbmem.reports.selection import is_cell_file
 from nbmem.reports.stopreport import StopReport, largest_names, place_text
 
@@ -28,26 +27,21 @@ class GuardedCells:
     Parameters
     ----------
     shell : InteractiveShell
+    names : ShellNames
     """
 
-    def __init__(self, shell: Any) -> None:
+    def __init__(self, shell: Any, names: ShellNames) -> None:
+        self._names = names
         self._shell = shell
-        self._names: NameWatch | None = None
         self._number = 0
         self._stop: Stop | None = None
 
     def start(self, number: int) -> None:
         """Begin to watch, if there is a limit."""
         guard = current_guard()
-        if guard is None:
-            self._names = None
-            return
-        self._number = number
-        if self._names is None:
-            self._names = NameWatch(self._shell.user_ns, self._shell.user_ns_hidden)
-        else:
-            self._names.look(self._shell.user_ns)
-        guard.begin()
+        if guard is not None:
+            self._number = number
+            guard.begin()
 
     def stop(self) -> None:
         """Watch no more: the cell's code has ended."""
@@ -65,11 +59,9 @@ class GuardedCells:
         if isinstance(error, (MemoryError, MemoryLimitInterrupt)):
             let_go = _clear(error)
             release_free_memory()
-        status = MemoryLimit()
-        if status.resident_bytes > 0.8 * stop.limit_bytes:
+        if resident_bytes() > 0.8 * stop.limit_bytes:
             gc.collect()
             release_free_memory()
-        changes = self._names.look(self._shell.user_ns) if self._names is not None else []
         report = StopReport(
             f"In [{self._number}]",
             stop,
@@ -77,10 +69,10 @@ class GuardedCells:
             lines=[self._described(place) for place in places],
             names=largest_names(
                 self._shell.user_ns,
-                {change.name: change.change for change in changes},
+                {change.name: change.change for change in self._names.changes()},
                 frozenset(self._shell.user_ns_hidden),
             ),
-            resident_bytes=MemoryLimit().resident_bytes,
+            resident_bytes=resident_bytes(),
             let_go=let_go,
         )
         display(report)

@@ -11,6 +11,7 @@ from nbmem._errors import BadArgument
 from nbmem._units import parse_bytes
 from nbmem.ipython.guarded import GuardedCells
 from nbmem.ipython.measured import MeasuredCells
+from nbmem.ipython.names import ShellNames
 from nbmem.ipython.watched import CellWatch, is_nested, is_of
 from nbmem.process.limit import current_guard, set_guard
 from nbmem.reports.history import ledger
@@ -34,8 +35,9 @@ class NbMem(Configurable):
 
     def __init__(self, shell: Any) -> None:
         self.cells = MeasuredCells(shell)
-        self.watched = CellWatch(shell, ledger)
-        self.guarded = GuardedCells(shell)
+        self._names = ShellNames(shell)
+        self.watched = CellWatch(self._names, ledger)
+        self.guarded = GuardedCells(shell, self._names)
         self._info: Any = None
         self._shell = shell
         #: What was registered, and what the shell had under those names before (filled by ``load``).
@@ -58,6 +60,7 @@ class NbMem(Configurable):
         if current_guard() is not None:
             set_guard(None)
         self.cells.let_go()
+        self._names.forget()
 
     # The innermost measurement starts last and stops first, so that none counts another's work.
 
@@ -68,6 +71,10 @@ class NbMem(Configurable):
             return  # what a cell runs is that cell's
         self._info = info
         number = self.cells.number_of(info)
+        if self.watched.on or current_guard() is not None:
+            self._names.before_cell()
+        else:
+            self._names.forget()
         self.guarded.start(number)
         self.watched.start(info, number)
 
@@ -99,7 +106,7 @@ class NbMem(Configurable):
     @observe("watch")
     def _watch_changed(self, change: Any) -> None:
         if change["new"]:
-            self.watched.switch_on()
+            self.watched.on = True
         else:
             self.watched.switch_off()
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from IPython.display import display
 
-from nbmem.heap import NameWatch
+from nbmem.ipython.names import ShellNames
 from nbmem.process import GcRecorder, Interval, PeakMeter
 from nbmem.reports.history import KEPT_CHANGES, CellCost, CellLedger
 from nbmem.reports.sessionview import CellFooter
@@ -45,42 +45,31 @@ class CellWatch:
 
     Parameters
     ----------
-    shell : InteractiveShell
+    names : ShellNames
     ledger : CellLedger
 
     Attributes
     ----------
+    on : bool
+        Whether cells are recorded, from the next one on.
     footer : bool
         Whether a line is shown under cells.
     threshold_bytes : int
         Under cells that took or left less than this, nothing is shown.
     """
 
-    def __init__(self, shell: Any, ledger: CellLedger) -> None:
-        self._shell = shell
+    def __init__(self, names: ShellNames, ledger: CellLedger) -> None:
         self._ledger = ledger
-        self._names: NameWatch | None = None
+        self._names = names
+        self.on = False
         self._running: _Running | None = None
         self._ended: _Ended | None = None
         self.footer = True
         self.threshold_bytes = 1 << 20
 
-    @property
-    def on(self) -> bool:
-        """Whether cells are recorded."""
-        return self._names is not None
-
-    def switch_on(self) -> None:
-        """Record from the next cell on."""
-        if self._names is None:
-            self._names = NameWatch(self._shell.user_ns, self._shell.user_ns_hidden)
-
     def switch_off(self) -> None:
         """Record no more; a cell that is running is not recorded either."""
-        self._names = None
-        self._abandon()
-
-    def _abandon(self) -> None:
+        self.on = False
         running, self._running, self._ended = self._running, None, None
         if running is not None:
             running.collections.stop()
@@ -90,7 +79,7 @@ class CellWatch:
 
     def start(self, info: Any, number: int) -> None:
         """Begin to measure, last of all that happens before a cell."""
-        if self._names is None or not info.store_history:
+        if not self.on or not info.store_history:
             return
         if self._running is not None:
             self._lost()
@@ -125,9 +114,9 @@ class CellWatch:
     def finish(self, *, show: bool) -> None:
         """Add the row, last of all that happens after a cell; show the line under the cell."""
         ended, self._ended = self._ended, None
-        if ended is None or self._names is None:
+        if ended is None or not self.on:
             return
-        changes = self._names.look(self._shell.user_ns)
+        changes = self._names.changes()
         interval, running = ended.interval, ended.cell
         cost = CellCost(
             running.number,

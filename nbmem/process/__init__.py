@@ -21,6 +21,7 @@ from nbmem.process.peak import (
     counter,
     has_exact_peak,
 )
+from nbmem.process.resident import resident_bytes
 
 __all__ = [
     "NATIVE",
@@ -42,4 +43,5 @@ __all__ = [
     "malloc_counters",
     "pymalloc_counters",
     "release_free_memory",
+    "resident_bytes",
 ]

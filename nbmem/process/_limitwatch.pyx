@@ -265,7 +265,17 @@ cdef class LimitWatch:
 
     def start(self, ResidentSampler sampler not None):
         """Look at each of a sampler's ticks, from now on."""
+        cdef char text[128]
+        cdef char *at
+        cdef ssize_t count
         self.sampler = sampler
+        if _watch.spare:
+            count = pread(_watch.loadavg_fd, text, sizeof(text) - 1, 0)
+            if count > 0:
+                # the sampler's own thread is there already and is nothing new
+                text[count] = 0
+                at = strrchr(text, c" ")
+                _watch.last_pid = strtol(at, NULL, 10) if at != NULL else 0
         _watch.active = 1
         sampler.set_hook(_look)
 
@@ -277,7 +287,7 @@ cdef class LimitWatch:
             self.sampler = None
         if _watch.pid == getpid():
             if _watch.spare:
-                _spare_children(_watch.pid, 0)
+                _spare_new_children()
             if _watch.statm_fd >= 0:
                 c_close(_watch.statm_fd)
             if _watch.loadavg_fd >= 0:

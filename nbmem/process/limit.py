@@ -26,6 +26,7 @@ from nbmem.process.allocationlimit import AllocationLimit
 from nbmem.process.allocators import release_free_memory
 from nbmem.process.machine import Ceiling
 from nbmem.process.peak import NATIVE, ResidentSampler
+from nbmem.process.resident import resident_bytes
 from nbmem.process.threads import busiest, processor_seconds, raise_in_thread, thread_name
 
 if NATIVE:
@@ -198,11 +199,11 @@ class Guard:
 
     def _start_watch(self) -> None:
         sampler = ResidentSampler(INTERVAL)
-        resident = _resident()
+        resident = resident_bytes()
         if resident >= self.limit_bytes * WARN_SHARE:
             # what the last cell let go of may still be with malloc
             release_free_memory()
-            resident = _resident()
+            resident = resident_bytes()
         # Code that begins above the limit may run: how else would one free memory?
         grace = max(self.limit_bytes // 20, 16 * MIB)
         self._effective = max(self.limit_bytes, resident + grace)
@@ -313,7 +314,7 @@ class Guard:
             # Is it in use, or does malloc hold it free? Then it can be given back.
             self._trimmed_at = now
             release_free_memory()
-            resident = _resident()
+            resident = resident_bytes()
         return resident if resident >= self._effective else 0
 
     def _is_due(self, resident: int, now: float) -> bool:
@@ -360,12 +361,6 @@ class Guard:
             if self._is_users(code.co_filename):
                 yield code.co_filename, frame.f_lineno, code.co_qualname
             frame = frame.f_back
-
-
-def _resident() -> int:
-    import psutil
-
-    return int(psutil.Process().memory_info().rss)
 
 
 _current: list[Guard] = []

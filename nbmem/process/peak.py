@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from nbmem._units import MIB
+from nbmem.process.resident import resident_bytes
 
 if TYPE_CHECKING:
     from nbmem.process._meter import PeakCounter, ResidentSampler
@@ -101,11 +102,11 @@ class PolledCounter:
 
     def open(self) -> tuple[int, int]:
         """Start an interval."""
-        return 0, _resident_by_psutil()
+        return 0, resident_bytes()
 
     def take(self, slot: int) -> tuple[int, int]:
         """Return the resident size, twice."""
-        resident = _resident_by_psutil()
+        resident = resident_bytes()
         return resident, resident
 
     def close(self, slot: int) -> tuple[int, int]:
@@ -188,7 +189,7 @@ class PeakMeter:
         elif not has_exact_peak() and self._poll:
             self._poller = _Poller(_resident_by_memory_profiler, self._interval)
         elif not has_exact_peak():
-            self._plain, self._before = True, _resident_by_psutil()
+            self._plain, self._before = True, resident_bytes()
         if self._poller is not None:
             self._poller.start()
         if has_exact_peak():
@@ -203,14 +204,14 @@ class PeakMeter:
         """End the interval and give its figures; again, and the figures are the same."""
         if self._slot < 0 and self._poller is None and hasattr(self, "result"):
             return self.result
-        peak = after = _resident_by_psutil() if self._plain else 0
+        peak = after = resident_bytes() if self._plain else 0
         exact = self._slot >= 0
         if self._slot >= 0:
             slot, self._slot = self._slot, -1
             try:
                 peak, after = counter.close(slot)
             except OSError:  # the code closed descriptors that were not its own
-                peak = after = _resident_by_psutil()
+                peak = after = resident_bytes()
                 exact = False
         before = self._before
         if self._poller is not None:
@@ -287,12 +288,6 @@ def _resident_of_children() -> int:
 
 def _resident_of_all() -> int:
     return _resident_of_children() + _resident_by_memory_profiler()
-
-
-def _resident_by_psutil() -> int:
-    import psutil
-
-    return int(psutil.Process().memory_info().rss)
 
 
 def _resident_by_memory_profiler() -> int:

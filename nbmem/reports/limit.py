@@ -10,7 +10,7 @@ from typing import Self
 
 from nbmem._errors import BadArgument
 from nbmem._units import format_bytes, format_count, parse_bytes
-from nbmem.process import release_free_memory
+from nbmem.process import release_free_memory, resident_bytes
 from nbmem.process.limit import Guard, current_guard, set_guard
 from nbmem.process.machine import memory_ceiling
 from nbmem.reports.selection import is_cell_file
@@ -36,15 +36,13 @@ class MemoryLimit:
     """
 
     def __init__(self, previous: Guard | None = None) -> None:
-        import psutil
-
         guard = current_guard()
         self._previous = previous
         self.limit_bytes = guard.limit_bytes if guard is not None else None
         self.set_by = _set_by[0] if guard is not None else ""
         self.allocation_limit_bytes = guard.allocation_limit_bytes if guard is not None else None
         self.stop_count = guard.stop_count if guard is not None else 0
-        self.resident_bytes = int(psutil.Process().memory_info().rss)
+        self.resident_bytes = resident_bytes()
 
     def __enter__(self) -> Self:
         return self
@@ -118,10 +116,10 @@ def limit(size: str | float | None = None, *, children: bool = False) -> MemoryL
         return MemoryLimit(previous)
     ceiling = memory_ceiling()
     wanted, words = _wanted(size, ceiling.bytes, ceiling.set_by)
-    resident = MemoryLimit().resident_bytes
+    resident = resident_bytes()
     if wanted <= resident:
         release_free_memory()  # what malloc holds free is not occupied
-        resident = MemoryLimit().resident_bytes
+        resident = resident_bytes()
     if wanted > ceiling.bytes:
         raise BadArgument(
             f"{format_bytes(wanted)} is more than the {format_bytes(ceiling.bytes)} of {ceiling.set_by}; "
