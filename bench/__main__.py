@@ -6,10 +6,10 @@ import argparse
 import time
 from collections.abc import Callable
 
-from bench import cells, report, statements, traced
+from bench import cells, lineprofile, report, session, statements, traced
 from bench.claims import Claim
 
-#: Each benchmark and its rounds, so that all take about five minutes.
+#: Each benchmark and its rounds, so that all take about six minutes.
 _BENCHMARKS: dict[str, tuple[Callable[[int], Claim], int]] = {
     "memit": (statements.overhead, 2),
     "spikes": (statements.spikes, 2),
@@ -17,6 +17,9 @@ _BENCHMARKS: dict[str, tuple[Callable[[int], Claim], int]] = {
     "loop": (traced.python_loop, 3),
     "empty": (cells.empty_cell, 2),
     "arrays": (cells.arrays, 2),
+    "lines": (lineprofile.line_by_line, 2),
+    "watch": (session.watch, 2),
+    "limit": (session.limit, 2),
 }
 
 

@@ -9,11 +9,20 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from nbmem._errors import AlreadyRunning, BadArgument, NbmemError, NotMeasured
+from nbmem._errors import (
+    AlreadyRunning,
+    BadArgument,
+    MemoryLimitExceeded,
+    MemoryLimitInterrupt,
+    NbmemError,
+    NotMeasured,
+)
 
 if TYPE_CHECKING:
     from nbmem.reports.celltrace import CellTrace
     from nbmem.reports.history import SessionReport, history, session
+    from nbmem.reports.limit import MemoryLimit, limit
+    from nbmem.reports.lineprofile import LineProfile, profile_lines
     from nbmem.reports.memit import MemitResult, memit
     from nbmem.reports.recording import trace
 
@@ -23,12 +32,18 @@ __all__ = [
     "AlreadyRunning",
     "BadArgument",
     "CellTrace",
+    "LineProfile",
     "MemitResult",
+    "MemoryLimit",
+    "MemoryLimitExceeded",
+    "MemoryLimitInterrupt",
     "NbmemError",
     "NotMeasured",
     "SessionReport",
     "history",
+    "limit",
     "memit",
+    "profile_lines",
     "session",
     "trace",
 ]
@@ -38,6 +53,10 @@ _PLACES = {
     "SessionReport": "nbmem.reports.history",
     "history": "nbmem.reports.history",
     "session": "nbmem.reports.history",
+    "LineProfile": "nbmem.reports.lineprofile",
+    "profile_lines": "nbmem.reports.lineprofile",
+    "MemoryLimit": "nbmem.reports.limit",
+    "limit": "nbmem.reports.limit",
     "MemitResult": "nbmem.reports.memit",
     "memit": "nbmem.reports.memit",
     "trace": "nbmem.reports.recording",

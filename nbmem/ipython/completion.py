@@ -8,17 +8,18 @@ from typing import Any
 from IPython.core.completer import SimpleCompletion, context_matcher
 
 from nbmem.ipython import traced
-from nbmem.ipython.magics import memit, memwatch
+from nbmem.ipython.magics import memit, memlimit, memwatch, mprun
 
 _FLAGS = {
     "%%memtrace": traced.FLAGS,
     "%memit": memit.FLAGS,
     "%%memit": memit.FLAGS,
     "%memwatch": memwatch.FLAGS,
+    "%memlimit": memlimit.FLAGS,
+    "%mprun": mprun.FLAGS,
+    "%%mprun": mprun.FLAGS,
 }
-
-
-_WORDS = {"%memwatch": memwatch.WORDS}
+_WORDS = {"%memwatch": memwatch.WORDS, "%memlimit": memlimit.WORDS}
 
 
 def _offered(magic: str, begun: str) -> tuple[str, ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import builtins
 import keyword
 import shlex
 from collections.abc import Callable, Mapping
@@ -13,7 +12,7 @@ from IPython.core.error import UsageError
 from IPython.core.magic_arguments import MagicArgumentParser
 from IPython.display import display
 
-from nbmem._errors import BadArgument
+from nbmem.ipython.functions import find_function
 from nbmem.reports.recording import Recording
 from nbmem.tracing import Source
 from nbmem.tracing.sources import source_of_function
@@ -92,30 +91,11 @@ def parse_options(line: str, namespace: Mapping[str, object]) -> TraceOptions:
         stacks=found.stacks,
         objects=found.objects,
         rss=found.rss,
-        functions=tuple(_function(name, namespace) for name in found.function),
+        functions=tuple(find_function(name, namespace, magic="%%memtrace") for name in found.function),
         all_cells=found.cells,
         output=found.output,
         quiet=found.quiet,
     )
-
-
-def _function(name: str, namespace: Mapping[str, object]) -> Callable[..., object]:
-    """Find a function by its dotted name; nothing is called or evaluated."""
-    first, *rest = name.split(".")
-    try:
-        value: Any = namespace[first] if first in namespace else vars(builtins)[first]
-        for part in rest:
-            value = getattr(value, part)
-    except (KeyError, AttributeError):
-        raise UsageError(
-            f"%%memtrace: there is no {name!r} to watch with -f; define or import it first"
-        ) from None
-    try:
-        source_of_function(value)
-    except BadArgument as error:
-        raise UsageError(f"%%memtrace -f {name}: {error}") from None
-    function: Callable[..., object] = value
-    return function
 
 
 class TracedCell:

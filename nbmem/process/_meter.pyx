@@ -248,7 +248,7 @@ cdef void _keep(Sampling *s, double at, int64_t resident) noexcept nogil:
                 s.points[(i + 1) // 2] = s.points[i + 1]
         s.count = 1 + (s.capacity - 1) // 2
         s.bucket *= 2
-        if s.bucket > s.tick:
+        if s.tick < 0.005:
             # Looking more often than 200 times a second would cost more than it tells.
             s.tick = s.bucket if s.bucket < 0.005 else 0.005
     s.points[s.count].seconds = at

@@ -185,7 +185,7 @@ class ResidentSampler:
                 for first, second in zip(points[1::2], points[2::2], strict=True)
             ]
             self._bucket *= 2
-            if self._bucket > self._tick:
+            if self._tick < 0.005:
                 self._tick = min(self._bucket, 0.005)
         points.append((at, resident, mark))
         self._bucket_end = at + self._bucket * 0.999

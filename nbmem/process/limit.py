@@ -1,6 +1,6 @@
 """A guard that stops code which reaches a memory limit, before the system kills the process.
 
-Two means together. A *watcher* sees the resident size (each 5 ms, without the GIL) and has an exception
+Two means together. A *watcher* sees the resident size (each 10 ms, without the GIL) and has an exception
 raised in the code that runs. It cannot stop a single call that never comes back to Python, such as one huge
 allocation: for that, the system's own limit on allocations (``RLIMIT_DATA``, Linux ≥ 4.7) makes it fail with
 MemoryError, a little above. That limit slides along with what is resident, so that memory which is only
@@ -34,8 +34,8 @@ if NATIVE:
 else:
     from nbmem.process._limitwatch_twin import LimitWatch  # type: ignore[assignment]
 
-#: Seconds between two looks.
-INTERVAL = 0.005
+#: Seconds between two looks: memory grows by some 30 MiB meanwhile at most, and each look wakes a core.
+INTERVAL = 0.01
 WARN_SHARE = 0.8
 #: Times that the error is raised before the interrupt, which ``except Exception`` lets through.
 _RAISES = 3

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
+    from nbmem.reports.flame import FlameGraph
 
 #: Bytes from which a stack outside the source is listed.
 _LEAST_ELSEWHERE = 64 << 10
@@ -73,7 +74,7 @@ class CellTrace:
         net_bytes, allocation_count, exact, function``; a figure that was not measured is ``<NA>``. See
         :class:`nbmem.tracing.LineCost` for the meaning of each.
         """
-        frame = _frame(self._get().lines, LineCost)
+        frame = _frame(self._get().lines, LineCost).drop(columns="resident_bytes")
         return frame[[name for name in frame.columns if name != "function"] + ["function"]]
 
     @property
@@ -199,6 +200,30 @@ class CellTrace:
     def to_speedscope(self, path: str | os.PathLike[str], *, metric: stackfiles.Metric = "live") -> None:
         """Write the allocation stacks as a file that speedscope opens; see :meth:`to_collapsed`."""
         stackfiles.write_speedscope(path, self._weighed(metric), name=self.title, metric=metric)
+
+    def flame(self, metric: stackfiles.Metric = "live") -> FlameGraph:
+        """Draw the allocation stacks as an icicle: the lines first, below each what it calls.
+
+        Parameters
+        ----------
+        metric : {"live", "net", "count"}
+            Bytes alive at the heap's peak, bytes alive at the end, or allocations.
+
+        Returns
+        -------
+        FlameGraph
+            Shown as SVG in a notebook, as a tree in a terminal; ``.frames`` has its boxes.
+
+        Raises
+        ------
+        BadArgument
+            If there is no such metric.
+        NotMeasured
+            If this trace has no such figure (``--rss``; tracemalloc has neither peak nor counts by stack).
+        """
+        from nbmem.reports.flame import FlameGraph
+
+        return FlameGraph(self.title, self._get(), self._weighed(metric), metric)
 
     def _weighed(self, metric: str) -> dict[tuple[Frame, ...], int]:
         data = self._get()

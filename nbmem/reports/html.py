@@ -136,13 +136,16 @@ def _row(line: LineCost, text: str, *, with_heap: bool, most_peak: int, most_net
 def sized(size: int | None, most: int, color: str, *, bold: bool = False) -> str:
     """Write a figure with a bar under it; the figure is the bar's text twin."""
     words = size_text(size)
-    if bold:
-        words = f"<b>{words}</b>"
+    return (f"<b>{words}</b>" if bold else words) + bar(size, most, color)
+
+
+def bar(size: int | None, most: int, color: str) -> str:
+    """Draw a bar; nothing where there is no size."""
     if not size or most <= 0:
-        return words
+        return ""
     width = min(max(round(60 * abs(size) / most), 1), 60)
     return (
-        f'{words}<div style="height:3px;width:60px;margin-left:auto;background-color:rgba(128,128,128,0.18)">'
+        '<div style="height:3px;width:60px;margin-left:auto;background-color:rgba(128,128,128,0.18)">'
         f'<div style="height:3px;width:{width}px;background-color:{color}"></div></div>'
     )
 

@@ -37,6 +37,9 @@ class LineCost:
         Allocations that it made.
     exact : bool
         Whether every hit was measured, by the kernel's own peak.
+    resident_bytes : int or None
+        Highest resident size of the process that was read for it: the kernel's peak where there is one, else
+        at the ends of its runs.
     """
 
     function: str
@@ -51,6 +54,7 @@ class LineCost:
     net_bytes: int | None
     allocation_count: int | None
     exact: bool
+    resident_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

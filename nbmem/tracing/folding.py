@@ -77,6 +77,8 @@ class Recorded:
         None if allocations were not traced.
     seconds, gc, lines_by, notes
         As in the result.
+    with_children : bool
+        Whether the probe's readings hold child processes too: no figure is exact then.
     """
 
     sources: list[Source]
@@ -92,6 +94,7 @@ class Recorded:
     gc: GcLog
     lines_by: str
     notes: list[str]
+    with_children: bool = False
 
 
 def fold(recorded: Recorded) -> Trace:
@@ -128,7 +131,7 @@ def _summary(recorded: Recorded, stacks: list[StackCost]) -> TraceSummary:
         python_blocks=after.blocks - before.blocks,
         gc_count=recorded.gc.count,
         gc_seconds=recorded.gc.seconds,
-        exact=interval.exact,
+        exact=interval.exact and not recorded.with_children,
         lines_by=recorded.lines_by,
         allocations_by=log.means if log is not None else "not traced",
     )
@@ -183,10 +186,17 @@ def _fold_lines(recorded: Recorded, stacks: list[StackCost]) -> Iterable[LineCos
     rows = {(probed.scopes[row[0]].name, row[1]): row for row in probed.rows}
     for source in recorded.sources:
         loops: frozenset[int] = frozenset() if probed.exact else source.loop_lines()
+        entered = any(name == source.name for name, _ in rows)
         for line in range(source.first_line, source.first_line + len(source.lines)):
             place = (source.name, line)
             yield _line_cost(
-                recorded, source, line, row=rows.get(place), stacks=heap.get(place, []), loops=loops
+                recorded,
+                source,
+                line,
+                entered=entered,
+                row=rows.get(place),
+                stacks=heap.get(place, []),
+                loops=loops,
             )
 
 
@@ -195,20 +205,23 @@ def _line_cost(
     source: Source,
     line: int,
     *,
+    entered: bool,
     row: Row | None,
     stacks: list[StackCost],
     loops: frozenset[int],
 ) -> LineCost:
-    probed, counts_exactly = recorded.probed, recorded.interval.exact
-    exact = counts_exactly and probed.ran and not probed.lost and probed.exact
+    probed = recorded.probed
+    counts_exactly = recorded.interval.exact and not recorded.with_children
+    # Of what was never entered, nothing was missed.
+    exact = counts_exactly and probed.ran and not probed.lost and (probed.exact or not entered)
     if row is not None and not exact and counts_exactly and probed.ran and not probed.lost:
-        sampled, paused, entered = row[7:]
-        exact = not (sampled or entered or (paused and line in loops))
+        sampled, paused, entered_unseen = row[7:]
+        exact = not (sampled or entered_unseen or (paused and line in loops))
     exact = exact and not (source.runs_already and line == source.first_line)
     if row is not None and not row[2]:
         row = None  # it ran where it was not seen: nothing is known
         exact = False
-    measured = row if counts_exactly else None
+    measured = row if counts_exactly or recorded.with_children else None
     traced = _has_net(recorded.log)
     known = traced and all(stack.live_bytes is not None for stack in stacks)
     return LineCost(
@@ -224,6 +237,7 @@ def _line_cost(
         net_bytes=sum(stack.net_bytes for stack in stacks) if traced else None,
         allocation_count=_sum(stack.allocation_count for stack in stacks) if traced else None,
         exact=exact,
+        resident_bytes=row[4] if row else None,
     )
 
 

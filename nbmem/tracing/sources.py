@@ -7,14 +7,18 @@ import functools
 import inspect
 import linecache
 import textwrap
+import tokenize
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from types import CodeType, FrameType
+from types import CodeType, FrameType, FunctionType, MethodType, ModuleType
+from typing import Any
 
 from nbmem._errors import BadArgument
 
 #: SystemError: 3.11's parser when another thread parses at the same time.
 _UNPARSABLE = (SyntaxError, ValueError, RecursionError, MemoryError, SystemError)
+#: Wrappers around a function that are looked through.
+_DEEPEST = 100
 _LOOPS = (ast.For, ast.AsyncFor, ast.While, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 
 
@@ -77,7 +81,7 @@ class Source:
 
 
 def source_of_function(function: Callable[..., object]) -> Source:
-    """Find the source of a function, method or class method; decorators are looked through.
+    """Find the source of a function, method, property or partial; decorators are looked through.
 
     Raises
     ------
@@ -85,31 +89,77 @@ def source_of_function(function: Callable[..., object]) -> Source:
         If it is no Python function.
     """
     try:
-        plain = function.fget if isinstance(function, property) else function
-        plain = plain.func if isinstance(plain, functools.partial) else plain
-        plain = inspect.unwrap(plain) if callable(plain) else plain
-        plain = getattr(plain, "__func__", plain)
-        code = getattr(plain, "__code__", None)
+        plain = _plain_function(function)
+        code = plain.__code__ if isinstance(plain, FunctionType) else None
+        names = plain.__globals__ if isinstance(plain, FunctionType) else None
     except Exception as error:  # noqa: BLE001  # a wrapper's attributes are somebody's code
-        raise BadArgument(f"what {_short_name(function)} wraps cannot be found: {error}") from None
+        raise BadArgument(f"what {_short_name(function)} wraps cannot be found: {_said(error)}") from None
     if isinstance(function, type):
         name = _short_name(function)
         raise BadArgument(
             f"{name} has no Python code to watch, it is a class; name a method, such as {name}.__init__"
         )
-    if not isinstance(code, CodeType):
+    if isinstance(function, ModuleType):
+        raise BadArgument(
+            f"{_short_name(function)} has no Python code to watch, it is a module; name a function in it"
+        )
+    if code is None:
         raise BadArgument(
             f"{_short_name(function)} has no Python code to watch; name a function written in Python"
         )
-    lines = linecache.getlines(code.co_filename)
-    last = max((line for *_, line in code.co_lines() if line is not None), default=code.co_firstlineno)
-    for nested in _nested(code):
-        last = max([last, *(line for *_, line in nested.co_lines() if line is not None)])
-    text = tuple(line.rstrip("\n") for line in lines[code.co_firstlineno - 1 : last])
-    text += ("",) * (last - code.co_firstlineno + 1 - len(text))
-    return Source(
-        f"{code.co_qualname}()", code.co_filename, code.co_firstlineno, text, 0, code, tuple(_nested(code))
-    )
+    return source_of_code(code, names)
+
+
+def source_of_code(code: CodeType, names: dict[str, object] | None = None) -> Source:
+    """Find the source of a function's code; where its text is gone, the lines are empty.
+
+    Parameters
+    ----------
+    code : CodeType
+    names : dict, optional
+        The function's globals, whose loader may have the text (a module in an archive).
+    """
+    linecache.checkcache(code.co_filename)  # the file of a module that was loaded again
+    lines = linecache.getlines(code.co_filename, names)
+    first = code.co_firstlineno
+    last = max(_last_line(part) for part in (code, *_nested(code)))
+    try:
+        # What follows the last instruction: closing brackets, comments.
+        last = max(last, first + len(inspect.getblock(lines[first - 1 :])) - 1)
+    except (*_UNPARSABLE, tokenize.TokenError):
+        pass
+    text = tuple(line.rstrip("\n") for line in lines[first - 1 : last])
+    text += ("",) * (last - first + 1 - len(text))
+    return Source(f"{code.co_qualname}()", code.co_filename, first, text, 0, code, tuple(_nested(code)))
+
+
+def code_in(code: CodeType, name: str) -> CodeType | None:
+    """Find the function of a qualified name in compiled source; the last, where several have it."""
+    parts = reversed([part for part in _nested(code) if part.co_flags & inspect.CO_OPTIMIZED])
+    return next((part for part in parts if part.co_qualname == name), None)
+
+
+def _plain_function(value: Any) -> Any:
+    """Look through what stands around a function: descriptors, partials, decorators."""
+    for _ in range(_DEEPEST):
+        if isinstance(value, property):
+            value = value.fget
+        elif isinstance(value, (functools.partial, functools.partialmethod, functools.cached_property)):
+            value = value.func
+        elif isinstance(value, (MethodType, classmethod, staticmethod)):
+            value = value.__func__
+        elif callable(value) and not isinstance(value, type):
+            inner = getattr(value, "__wrapped__", None)
+            if inner is None:
+                return getattr(value, "__func__", value)
+            value = inner
+        else:
+            return value
+    raise ValueError("it wraps too many others, or itself")
+
+
+def _last_line(code: CodeType) -> int:
+    return max((line for *_, line in code.co_lines() if line is not None), default=code.co_firstlineno)
 
 
 def source_of_with(frame: FrameType) -> Source:
@@ -151,9 +201,18 @@ def _nested(code: CodeType) -> Iterator[CodeType]:
             yield from _nested(constant)
 
 
+def _said(error: Exception) -> str:
+    """Give the first line of an error's message; an error may fail to say anything."""
+    try:
+        return f"{type(error).__name__}: {error}".split("\n", 1)[0]
+    except Exception:  # noqa: BLE001  # somebody's code
+        return type(error).__name__
+
+
 def _short_name(value: object) -> str:
     try:
-        name = getattr(value, "__qualname__", None)
+        # a module has no qualified name
+        name = getattr(value, "__name__" if isinstance(value, ModuleType) else "__qualname__", None)
     except Exception:  # noqa: BLE001  # somebody's code
         name = None
     return name if isinstance(name, str) else f"an object of type {type(value).__name__}"

@@ -11,6 +11,7 @@ from typing import Any
 from nbmem._errors import AlreadyRunning
 from nbmem.process import (
     NATIVE,
+    CounterWithChildren,
     GcRecorder,
     PeakMeter,
     PolledCounter,
@@ -43,6 +44,8 @@ class Tracer:
         Resident figures only: no allocation tracing.
     objects : bool
         Trace Python's object allocator too.
+    children : bool
+        Add child processes to every resident figure. They are polled, so no figure is exact then.
 
     Notes
     -----
@@ -52,8 +55,9 @@ class Tracer:
 
     _running: Tracer | None = None
 
-    def __init__(self, *, rss: bool = False, objects: bool = False) -> None:
+    def __init__(self, *, rss: bool = False, objects: bool = False, children: bool = False) -> None:
         self._objects = objects
+        self._children = children
         self._rss_only = rss
         self._notes: list[str] = []
         self._sources: list[Source] = []
@@ -63,7 +67,7 @@ class Tracer:
         self._sampler = ResidentSampler()
         self._probe = self._make_probe()
         self._probe_started = False
-        self._meter = PeakMeter()
+        self._meter = PeakMeter(include_children=children)
         self._gc = GcRecorder()
         self._undo: list[Callable[[], object]] = []
         self._rows: list[Row] = []
@@ -72,6 +76,9 @@ class Tracer:
         self._before = self._after = Counters(0, None, 0)
 
     def _make_probe(self) -> Any:
+        if self._children:
+            # The native probe reads nothing but the kernel's counter.
+            return _lineprobe_twin.LineProbe(CounterWithChildren(), self._sampler)
         if not has_exact_peak():
             return _lineprobe_twin.LineProbe(PolledCounter(), self._sampler)
         return LineProbe(counter, self._sampler)
@@ -227,6 +234,7 @@ class Tracer:
                 gc=self._gc.log,
                 lines_by=self._lines_by(),
                 notes=self._notes + self._probe_notes(),
+                with_children=self._children,
             )
         )
 
@@ -237,6 +245,8 @@ class Tracer:
     def _lines_by(self) -> str:
         if not self._probe_started:
             return "not traced"
+        if self._children:
+            return "trace function and a poller of the child processes"
         means = "sys.monitoring" if NATIVE and sys.version_info >= (3, 12) else "trace function"
         return (
             f"{means} and the kernel's peak counter"
@@ -247,6 +257,11 @@ class Tracer:
     def _probe_notes(self) -> list[str]:
         notes = []
         probe = self._probe
+        if self._children:
+            notes.append(
+                "child processes are in all sizes; they are polled, at each line and each 0.05 s, so shorter "
+                "peaks of theirs are missed and nothing is exact"
+            )
         if probe.lost:
             notes.append("another tool took the trace function during the cell: what ran then is missing")
         if probe.failed:

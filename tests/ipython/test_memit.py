@@ -176,7 +176,6 @@ BAD = {
     "time without end": ("%memit -t inf 1", "inf"),
     "no interval": ("%memit -i 0 1", "-i"),
     "unknown flag": ("%memit -z 1", "-z"),
-    "await": ("import asyncio\n%memit await asyncio.sleep(0)", "%%memtrace"),
     "empty body": ("%%memit x = 1\n", "empty"),
 }
 
@@ -188,6 +187,16 @@ def test_bad_input_gives_one_clear_line(kernel: Kernel, code: str, word: str) ->
     assert "UsageError" in message
     assert len(message.splitlines()) == 1
     assert word in message
+
+
+def test_a_statement_may_await_while_the_notebooks_loop_waits(kernel: Kernel) -> None:
+    out = kernel.run(
+        "import asyncio\nasync def load():\n    await asyncio.sleep(0.01)\n    return np.ones(50 << 17)\n"
+        "background = asyncio.create_task(asyncio.sleep(0, 'done'))\n%memit kept = await load()\n"
+        "(kept.nbytes, await background, asyncio.get_running_loop() is asyncio.get_event_loop())"
+    )
+    assert 49 < float(out.stdout.split("increment: ")[1].split()[0]) < 52
+    assert out.result == "(52428800, 'done', True)"
 
 
 def test_a_syntax_error_in_the_statement_is_shown_as_one(kernel: Kernel) -> None:

@@ -7,11 +7,19 @@ from typing import Any
 from IPython.core.magic import Magics
 
 from nbmem.ipython.magics.memit import MemitMagics
+from nbmem.ipython.magics.memlimit import MemlimitMagics
 from nbmem.ipython.magics.memtrace import MemtraceMagics
 from nbmem.ipython.magics.memwatch import MemwatchMagics
+from nbmem.ipython.magics.mprun import MprunMagics
 from nbmem.ipython.session import NbMem
 
 
 def make_magics(shell: Any, session: NbMem) -> list[Magics]:
     """Make every magic of nbmem, for one shell."""
-    return [MemitMagics(shell), MemtraceMagics(shell, session), MemwatchMagics(shell, session)]
+    return [
+        MemitMagics(shell),
+        MprunMagics(shell),
+        MemtraceMagics(shell, session),
+        MemwatchMagics(shell, session),
+        MemlimitMagics(shell),
+    ]

@@ -16,6 +16,7 @@ from IPython.core.magic import (
     output_can_be_silenced,
 )
 
+from nbmem.ipython.statements import compile_statement
 from nbmem.reports.memit import MemitResult, memit
 
 FLAGS = ("-r", "-t", "-i", "-c", "-o", "-q")
@@ -72,9 +73,9 @@ class MemitMagics(Magics):
         statement, setup = (rest, None) if cell is None else (cell, rest)
         if not statement.strip():
             raise UsageError("%memit needs a statement to measure, for example: %memit sorted(values)")
-        run = self._runner(statement, local_ns)
+        run = compile_statement(self.shell, statement, local_ns).run
         if setup and setup.strip():
-            self._runner(setup, local_ns)()
+            compile_statement(self.shell, setup, local_ns).run()
         quiet = options.pop("quiet")
         output = options.pop("output")
         result = memit(run, **options)
@@ -105,32 +106,6 @@ class MemitMagics(Magics):
             "quiet": "q" in found,
         }
         return options, rest
-
-    def _runner(self, statement: str, local_ns: Any) -> Any:
-        """Compile a statement as IPython would, for the user's namespace; give what runs it."""
-        shell = self.shell
-        source = shell.transform_cell(statement)
-        # under a name that IPython knows the source of, for tracebacks
-        name = shell.compile.cache(source, shell.execution_count, raw_code=statement)
-        try:
-            tree = shell.transform_ast(shell.compile.ast_parse(source, filename=name))
-            code = shell.compile(tree, name, "exec")
-        except SyntaxError as error:
-            if "'await' outside" in str(error) or "asynchronous" in str(error):
-                raise UsageError(
-                    "%memit cannot await; begin the cell with %%memtrace instead, it keeps the cell as it is"
-                ) from None
-            raise
-        names = shell.user_ns
-
-        def run() -> None:
-            __tracebackhide__ = True
-            if local_ns is None or local_ns is names:
-                exec(code, names)
-            else:
-                exec(code, names, local_ns)
-
-        return run
 
 
 def _number(found: Any, flag: str, wanted: str, default: Any, kind: type) -> Any:

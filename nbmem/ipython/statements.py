@@ -1,0 +1,108 @@
+"""Compile a magic's statement as IPython would compile a cell."""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import inspect
+from asyncio.tasks import _enter_task, _leave_task  # type: ignore[attr-defined]
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from types import CodeType
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """A statement that can run.
+
+    Parameters
+    ----------
+    code : CodeType
+    run : callable
+        Executes it in the user's namespace; what it raises passes through.
+    """
+
+    code: CodeType
+    run: Callable[[], None]
+
+
+def compile_statement(shell: Any, statement: str, local_ns: Any) -> Statement:
+    """Compile a statement that may hold magics, and may await.
+
+    Parameters
+    ----------
+    shell : InteractiveShell
+    statement : str
+    local_ns : dict or None
+        The locals of the function that called the magic.
+
+    Raises
+    ------
+    SyntaxError
+        As in a cell.
+    """
+    # IPython strips blank lines at the top, and with them the line numbers of the cell.
+    source = "\n" * (len(statement) - len(statement.lstrip("\n"))) + shell.transform_cell(statement)
+    # Under a name that IPython knows the source of, for tracebacks. From IPython 9.15 on the count is that of
+    # the next cell already.
+    number = min(shell.execution_count, len(shell.history_manager.input_hist_parsed) - 1)
+    name = shell.compile.cache(source, number, raw_code=statement)
+    try:
+        tree = shell.transform_ast(shell.compile.ast_parse(source, filename=name))
+        code = shell.compile(tree, name, "exec")
+    except SyntaxError as error:
+        if "'await' outside" not in str(error) and "asynchronous" not in str(error):
+            raise
+        with shell.compile.extra_flags(ast.PyCF_ALLOW_TOP_LEVEL_AWAIT):
+            code = shell.compile(tree, name, "exec")
+    names = shell.user_ns
+    local = names if local_ns is None else local_ns
+
+    def run() -> None:
+        __tracebackhide__ = True
+        if code.co_flags & inspect.CO_COROUTINE:
+            coroutine = eval(code, names, local)
+            if _loop_runs():
+                _run_in_own_loop(coroutine)
+            else:
+                shell.loop_runner(coroutine)
+        elif local is names:
+            exec(code, names)
+        else:
+            exec(code, names, local)
+
+    return Statement(code, run)
+
+
+def _loop_runs() -> bool:
+    return asyncio._get_running_loop() is not None
+
+
+def _run_in_own_loop(coroutine: Coroutine[Any, Any, None]) -> None:
+    """Run a coroutine to its end while a loop runs already, which waits meanwhile.
+
+    asyncio refuses to run one loop within another; that one runs is noted per thread, and the note is taken
+    off and put back here, as whoever implements a loop may do.
+    """
+    outer = asyncio._get_running_loop()
+    task = asyncio.current_task(outer)
+    loop = asyncio.new_event_loop()
+    if task is not None:
+        _leave_task(outer, task)
+    asyncio._set_running_loop(None)
+    try:
+        try:
+            loop.run_until_complete(coroutine)
+        finally:
+            left = asyncio.all_tasks(loop)
+            for each in left:
+                each.cancel()
+            if left:
+                loop.run_until_complete(asyncio.wait(left))
+            loop.run_until_complete(loop.shutdown_asyncgens())
+            loop.close()
+    finally:
+        asyncio._set_running_loop(outer)
+        if task is not None:
+            _enter_task(outer, task)
