@@ -67,8 +67,8 @@ def watch(rounds: int) -> Claim:
     claim = Claim(
         "%memwatch, what it adds to each cell",
         f"median of {rounds} fresh processes: a `pass` in a shell with 1 000 names (integers, strings, "
-        "lists, dicts, arrays, 40 frames, 40 series), with it minus without, in turn; then a cell of work in a "
-        "real kernel, with it divided by without, the plain cell before and after",
+        "lists, dicts, arrays, 40 frames, 40 series), with it minus without, in turn; then a cell of "
+        "work in a real kernel, with it divided by without, the plain cell before and after",
     )
     found: dict[str, list[float]] = {}
     for _ in range(rounds):

@@ -69,7 +69,7 @@ class GuardedCells:
             lines=[self._described(place) for place in places],
             names=largest_names(
                 self._shell.user_ns,
-                {change.name: change.change for change in self._names.changes()},
+                self._names.kinds(),
                 frozenset(self._shell.user_ns_hidden),
             ),
             resident_bytes=resident_bytes(),

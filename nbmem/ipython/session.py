@@ -72,7 +72,7 @@ class NbMem(Configurable):
         self._info = info
         number = self.cells.number_of(info)
         if self.watched.on or current_guard() is not None:
-            self._names.before_cell()
+            self._names.before_cell(sized=self.watched.on)
         else:
             self._names.forget()
         self.guarded.start(number)

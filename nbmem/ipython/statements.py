@@ -85,7 +85,7 @@ def _run_in_own_loop(coroutine: Coroutine[Any, Any, None]) -> None:
     asyncio refuses to run one loop within another; that one runs is noted per thread, and the note is taken
     off and put back here, as whoever implements a loop may do.
     """
-    outer = asyncio._get_running_loop()
+    outer = asyncio.get_running_loop()
     task = asyncio.current_task(outer)
     loop = asyncio.new_event_loop()
     if task is not None:
