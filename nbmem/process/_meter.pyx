@@ -192,6 +192,30 @@ cdef class PeakCounter:
         return self._open_count
 
 
+def memory_now():
+    """Read resident bytes, and bytes of private writable memory, touched or not (2 µs).
+
+    The GIL is kept: to read a file in Python would let others have it, for milliseconds.
+    """
+    cdef char text[256]
+    cdef char *at
+    cdef int64_t resident
+    cdef int i
+    cdef ssize_t count = -1
+    cdef int fd = c_open(b"/proc/self/statm", O_RDONLY | O_CLOEXEC)
+    if fd >= 0:
+        count = pread(fd, text, sizeof(text) - 1, 0)
+        c_close(fd)
+    if count <= 0:
+        raise OSError(errno, "cannot read /proc/self/statm")
+    text[count] = 0
+    strtoll(text, &at, 10)                          # size
+    resident = strtoll(at, &at, 10)
+    for i in range(3):                              # shared, text, lib
+        strtoll(at, &at, 10)
+    return resident * sysconf(_SC_PAGESIZE), strtoll(at, &at, 10) * sysconf(_SC_PAGESIZE)
+
+
 cdef struct Point:
     double seconds
     int64_t resident
@@ -335,12 +359,12 @@ cdef class ResidentSampler:
         if not running:
             return
         if s.pid == getpid():  # a forked child has the memory of the thread, not the thread
-            with nogil:
-                pthread_mutex_lock(&s.mutex)
-                s.stopping = 1
-                pthread_cond_signal(&s.wake)
-                pthread_mutex_unlock(&s.mutex)
-                pthread_join(s.thread, NULL)
+            # The GIL is kept: the thread never needs it, and whoever waits for it would take milliseconds.
+            pthread_mutex_lock(&s.mutex)
+            s.stopping = 1
+            pthread_cond_signal(&s.wake)
+            pthread_mutex_unlock(&s.mutex)
+            pthread_join(s.thread, NULL)
             c_close(s.statm_fd)   # in a child the number may be another file by now
         s.statm_fd = -1
 

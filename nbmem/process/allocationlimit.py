@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from pathlib import Path
+
+from nbmem.process.resident import data_bytes
 
 #: The kernel counts in pages, so the bits below mark a limit as ours, in children too (see _limitwatch.pyx).
 MARK = 0xB3E
@@ -31,7 +32,7 @@ class AllocationLimit:
             return
         if not self.ours:
             self.before = soft
-        wanted = ((_data_bytes() + max(room, 0)) & ~0xFFF) | MARK
+        wanted = ((data_bytes() + max(room, 0)) & ~0xFFF) | MARK
         infinite = resource.RLIM_INFINITY
         if any(limit != infinite and wanted > limit for limit in (self.before, hard)):
             return  # there is a lower one: so it stays
@@ -49,9 +50,3 @@ class AllocationLimit:
         if soft == self.ours or soft & 0xFFF == MARK:
             resource.setrlimit(resource.RLIMIT_DATA, (self.before, hard))
         self.ours = 0
-
-
-def _data_bytes() -> int:
-    """Read the bytes that RLIMIT_DATA counts: private and writable, touched or not."""
-    text = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
-    return int(text.partition("\nVmData:")[2].split(None, 1)[0]) * 1024
