@@ -1,4 +1,11 @@
+from collections.abc import Callable
+from types import FrameType
+
 from nbmem.process._meter import ResidentSampler
+
+def raiser(
+    decide: Callable[[int, FrameType | None], BaseException | None],
+) -> Callable[[int, FrameType | None], None]: ...
 
 class LimitWatch:
     resident: int

@@ -59,6 +59,9 @@ cdef extern from *:
     """
     int prlimit(int pid, int resource, const rlimit *limit, rlimit *old) nogil
 
+cdef extern from "_raiser.h":
+    object nbmem_new_raiser(object decide)
+
 # Seconds between two signals while the limit is exceeded.
 cdef double AGAIN = 0.02
 # The allocation limit follows in steps of this many bytes.
@@ -212,6 +215,11 @@ cdef void _spare_children(int parent, int depth) noexcept nogil:
 cdef int _is_inherited(rlim_t limit) noexcept nogil:
     """Tell our limit, as a child got it some moments ago, from one that was set for it."""
     return limit & 0xFFF == MARK
+
+
+def raiser(decide):
+    """Make a signal handler: it raises the error that ``decide`` returns, with no frame of its own."""
+    return nbmem_new_raiser(decide)
 
 
 cdef class LimitWatch:

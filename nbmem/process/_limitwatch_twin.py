@@ -5,12 +5,33 @@ from __future__ import annotations
 import os
 import signal as signals
 import time
+from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 _AGAIN = 0.02
 _STEP = 1 << 20
 _MARK = 0xB3E
+
+
+def raiser(
+    decide: Callable[[int, FrameType | None], BaseException | None],
+) -> Callable[[int, FrameType | None], None]:
+    """Make a signal handler: it raises the error that ``decide`` returns."""
+
+    def handler(number: int, frame: FrameType | None) -> None:
+        __tracebackhide__ = True
+        error = decide(number, frame)
+        # The error's traceback keeps what this frame refers to: nothing that would make a cycle.
+        del frame
+        if error is not None:
+            try:
+                raise error
+            finally:
+                del error
+
+    return handler
 
 
 class LimitWatch:

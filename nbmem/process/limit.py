@@ -30,9 +30,9 @@ from nbmem.process.resident import resident_bytes
 from nbmem.process.threads import busiest, processor_seconds, raise_in_thread, thread_name
 
 if NATIVE:
-    from nbmem.process._limitwatch import LimitWatch
+    from nbmem.process._limitwatch import LimitWatch, raiser
 else:
-    from nbmem.process._limitwatch_twin import LimitWatch  # type: ignore[assignment]
+    from nbmem.process._limitwatch_twin import LimitWatch, raiser  # type: ignore[assignment]
 
 #: Seconds between two looks: memory grows by some 30 MiB meanwhile at most, and each look wakes a core.
 INTERVAL = 0.01
@@ -115,6 +115,7 @@ class Guard:
         self._threads_before = frozenset(sys._current_frames())
         self._main = threading.main_thread().ident or 0
         self._signal = 0
+        self._handler = raiser(self._decide)
         self._previous: Any = None
         self._allocations = AllocationLimit()
         self._watch: LimitWatch | None = None
@@ -146,7 +147,7 @@ class Guard:
         self._take_signal()
 
     def _take_signal(self) -> None:
-        if self._signal and signal.getsignal(self._signal) == self._on_signal:
+        if self._signal and signal.getsignal(self._signal) is self._handler:
             return
         # SIGURG is ignored unless somebody asks for it, so that one which comes late does no harm.
         for number in (
@@ -154,7 +155,7 @@ class Guard:
             *range(getattr(signal, "SIGRTMAX", 1) - 1, getattr(signal, "SIGRTMIN", 1), -1),
         ):
             if signal.getsignal(number) is signal.SIG_DFL:
-                self._previous = signal.signal(number, self._on_signal)
+                self._previous = signal.signal(number, self._handler)
                 self._signal = int(number)
                 return
         raise BadArgument("every signal that a memory limit could use is taken by other code")
@@ -167,7 +168,7 @@ class Guard:
         if (
             self._signal
             and threading.current_thread() is threading.main_thread()
-            and signal.getsignal(self._signal) == self._on_signal
+            and signal.getsignal(self._signal) is self._handler
         ):
             signal.signal(self._signal, self._previous)
         self._signal = 0
@@ -254,13 +255,9 @@ class Guard:
 
     # -- when the limit is reached
 
-    def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        __tracebackhide__ = True
-        raising = self._must_raise(frame)
-        # The error's traceback keeps what this frame refers to: nothing that would make a cycle.
-        del frame
-        if raising:
-            raise self._error()
+    def _decide(self, number: int, frame: FrameType | None) -> BaseException | None:
+        """Give the error that is to be raised on the main thread, if one is."""
+        return self._error() if self._must_raise(frame) else None
 
     def _must_raise(self, frame: FrameType | None) -> bool:
         """Decide what to do, and do what concerns other threads; tell whether to raise on this one."""
