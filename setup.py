@@ -13,6 +13,7 @@ NATIVE = [
     "nbmem/process/_meter.pyx",
     "nbmem/process/_limitwatch.pyx",
     "nbmem/heap/_names.pyx",
+    "nbmem/heap/_dominators.pyx",
     "nbmem/tracing/_records.pyx",
     "nbmem/tracing/_lineprobe.pyx",
 ]

@@ -7,7 +7,7 @@
     ├── NotMeasured(RuntimeError)   a figure was asked for that this measurement does not have
     ├── AlreadyRunning(RuntimeError)   a second measurement where only one can run
     └── MemoryLimitExceeded(MemoryError)   raised in code that reached the limit (nbmem.limit)
-    MemoryLimitInterrupt(KeyboardInterrupt)   raised in code that caught that several times and went on
+    MemoryLimitInterrupt(BaseException)   raised in code that caught that several times and went on
 """
 
 
@@ -35,5 +35,9 @@ class MemoryLimitExceeded(NbmemError, MemoryError):
         return super().__str__() or "the memory limit was reached (%memlimit, nbmem.limit)"
 
 
-class MemoryLimitInterrupt(KeyboardInterrupt):
-    """The code caught :class:`MemoryLimitExceeded` several times and still grew; not an ``Exception``."""
+class MemoryLimitInterrupt(BaseException):
+    """The code caught :class:`MemoryLimitExceeded` several times and still grew.
+
+    Not an ``Exception``, so that ``except Exception`` lets it through; and no KeyboardInterrupt, which
+    would end the event loop whose task it is raised in.
+    """

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import gc
 import sys
-from collections.abc import Collection, Iterable, Iterator
-from itertools import islice
+from collections import deque
+from collections.abc import Collection, Iterable
+from itertools import chain
 from types import BuiltinFunctionType, CodeType, FrameType, FunctionType, MethodType, ModuleType
 from typing import Any
 
@@ -35,7 +36,8 @@ def reached_bytes(value: object, *, most: int = 200_000, ends: Collection[object
     seen = {id(value), *map(id, ends)}
     bound = most + len(seen)
     waiting: list[Any] = [value]
-    total = 0
+    total = looked = 0
+    whole = True
     while waiting:
         each = waiting.pop()
         if _is_array(each):
@@ -44,13 +46,18 @@ def reached_bytes(value: object, *, most: int = 200_000, ends: Collection[object
             total += sizer.owned_bytes(each)
             if issubclass(type(each), _ENDS) or sizer.counts_buffers(each):
                 continue
-        for referent in _referents(each, most):
-            if id(referent) not in seen:
-                if len(seen) >= bound:
-                    return total, False
-                seen.add(id(referent))
-                waiting.append(referent)
-    return total, True
+        try:
+            for referent in _referents(each):
+                if id(referent) not in seen:
+                    if len(seen) >= bound:
+                        return total, False
+                    seen.add(id(referent))
+                    waiting.append(referent)
+                elif (looked := looked + 1) > 10 * most:
+                    return total, False  # the same again and again
+        except RuntimeError:  # another thread changed it meanwhile
+            whole = False
+    return total, whole
 
 
 def _is_array(value: object) -> bool:
@@ -59,37 +66,22 @@ def _is_array(value: object) -> bool:
     return array is not None and issubclass(type(value), array)
 
 
-def _referents(value: Any, most: int) -> Iterable[object]:
-    kind = type(value)
+def _referents(value: Any) -> Iterable[object]:
     # gc.get_referents makes a list of all: of the containers that can be huge, one by one
-    if issubclass(kind, list):
-        return islice(list.__iter__(value), most)
-    if issubclass(kind, tuple):
-        return islice(tuple.__iter__(value), most)
-    if issubclass(kind, (set, frozenset)):
-        return islice(_copied(value), most)
+    kind = type(value)
+    for known in (list, tuple, set, frozenset, deque):
+        if issubclass(kind, known):
+            return known.__iter__(value)
     if issubclass(kind, dict):
-        return islice(_entries(value), most)
+        return chain.from_iterable(dict.items(value))
     if _is_array(value):
-        return _elements(sys.modules["numpy"], value, most)
+        return _elements(sys.modules["numpy"], value)
     return gc.get_referents(value)
 
 
-def _copied(value: Any) -> Iterator[object]:
-    # another thread may change it meanwhile
-    return iter(gc.get_referents(value))
-
-
-def _entries(value: Any) -> Iterator[object]:
-    for key, held in dict.copy(value).items():
-        yield key
-        yield held
-
-
-def _elements(numpy: Any, array: Any, most: int) -> Iterable[object]:
+def _elements(numpy: Any, array: Any) -> Iterable[object]:
     base = numpy.ndarray.base.__get__(array)
     if base is not None:
         yield base
     if numpy.ndarray.dtype.__get__(array).hasobject and numpy.ndarray.dtype.__get__(array).names is None:
-        # .flat has a reference to an element only while it is looked at
-        yield from islice(numpy.ndarray.flat.__get__(array), most)
+        yield from numpy.ndarray.flat.__get__(array)

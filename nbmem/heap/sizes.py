@@ -21,6 +21,7 @@ _OF_ONE_SIZE = (float, type(None), FunctionType)
 _C_METHODS = (MethodDescriptorType, WrapperDescriptorType)
 _type_flags = type.__dict__["__flags__"].__get__
 _type_mro = type.__dict__["__mro__"].__get__
+_type_module = type.__dict__["__module__"].__get__
 _type_dict = type.__dict__["__dict__"].__get__
 
 
@@ -155,6 +156,15 @@ def _foreign_plan(kind: type) -> tuple[Callable[[Any, Any], int] | None, Any]:
     return None, None
 
 
+def _is_of(library: str, kind: type) -> bool:
+    """Tell whether a type is a library's own: a subclass in somebody's code may have methods of its own."""
+    try:
+        module = _type_module(kind)
+    except AttributeError:  # a class may delete it
+        return False
+    return type(module) is str and module.partition(".")[0] == library
+
+
 def _is_numpy(numpy: Any, kind: type) -> bool:
     return issubclass(kind, numpy.ndarray)
 
@@ -231,6 +241,8 @@ def _array_bytes(array: Any) -> int:
 
 
 def _is_pyarrow(pyarrow: Any, kind: type) -> bool:
+    if not _is_of("pyarrow", kind):
+        return False
     known = (pyarrow.Array, pyarrow.ChunkedArray, pyarrow.Table, pyarrow.RecordBatch, pyarrow.Buffer)
     return issubclass(kind, known)
 
@@ -240,7 +252,7 @@ def _pyarrow_bytes(pyarrow: Any, value: Any) -> int:
 
 
 def _is_polars(polars: Any, kind: type) -> bool:
-    return issubclass(kind, (polars.DataFrame, polars.Series))
+    return _is_of("polars", kind) and issubclass(kind, (polars.DataFrame, polars.Series))
 
 
 def _polars_bytes(polars: Any, value: Any) -> int:
@@ -248,7 +260,7 @@ def _polars_bytes(polars: Any, value: Any) -> int:
 
 
 def _is_torch(torch: Any, kind: type) -> bool:
-    return issubclass(kind, torch.Tensor)
+    return _is_of("torch", kind) and issubclass(kind, torch.Tensor)
 
 
 def _torch_bytes(torch: Any, value: Any) -> int:
@@ -260,7 +272,7 @@ def _torch_bytes(torch: Any, value: Any) -> int:
 
 
 def _is_scipy(sparse: Any, kind: type) -> bool:
-    return issubclass(kind, (sparse.spmatrix, sparse.sparray))
+    return _is_of("scipy", kind) and issubclass(kind, (sparse.spmatrix, sparse.sparray))
 
 
 def _scipy_bytes(sparse: Any, value: Any) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import threading
 from typing import Any
 
 from traitlets import Bool, TraitError, Unicode, observe, validate
@@ -12,7 +14,7 @@ from nbmem._units import parse_bytes
 from nbmem.ipython.guarded import GuardedCells
 from nbmem.ipython.measured import MeasuredCells
 from nbmem.ipython.names import ShellNames
-from nbmem.ipython.watched import CellWatch, is_nested, is_of
+from nbmem.ipython.watched import CellWatch, cells_on_stack, is_of
 from nbmem.process.limit import current_guard, set_guard
 from nbmem.reports.history import ledger
 
@@ -39,6 +41,7 @@ class NbMem(Configurable):
         self.watched = CellWatch(self._names, ledger)
         self.guarded = GuardedCells(shell, self._names)
         self._info: Any = None
+        self._thread = 0
         self._shell = shell
         #: What was registered, and what the shell had under those names before (filled by ``load``).
         self.magics: list[Any] = []
@@ -67,9 +70,9 @@ class NbMem(Configurable):
     def before(self, info: Any) -> None:
         """Do what is to be done before a cell."""
         self.cells.before(info)
-        if self._info is not None and is_nested():
-            return  # what a cell runs is that cell's
-        self._info = info
+        if self._info is not None and (cells_on_stack(sys._getframe()) > 1 or self._runs_elsewhere()):
+            return  # what a cell runs is that cell's; one on another thread (a subshell's) is not recorded
+        self._info, self._thread = info, threading.get_ident()
         number = self.cells.number_of(info)
         if self.watched.on or current_guard() is not None:
             self._names.before_cell(sized=self.watched.on)
@@ -92,6 +95,13 @@ class NbMem(Configurable):
             if ours:
                 self.guarded.finish(result)
                 self.watched.finish(show=not reported)
+
+    def _runs_elsewhere(self) -> bool:
+        """Tell whether the cell that began last still runs, on another thread than this."""
+        if self._thread == threading.get_ident():
+            return False  # its end was lost: this is the next one
+        frame = sys._current_frames().get(self._thread)
+        return frame is not None and cells_on_stack(frame) > 0
 
     # -- options
 

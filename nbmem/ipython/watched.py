@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 import time
 from dataclasses import dataclass
+from types import FrameType
 from typing import Any
 
 from IPython.display import display
@@ -166,14 +166,13 @@ def _status(result: Any) -> str:
     return "interrupted" if isinstance(error, (KeyboardInterrupt, asyncio.CancelledError)) else "error"
 
 
-def is_nested() -> bool:
-    """Tell whether a cell runs another: whether two runs of cells are on the stack."""
-    frame = sys._getframe(1)
+def cells_on_stack(frame: FrameType | None) -> int:
+    """Count the runs of cells on a stack: two where a cell runs another."""
     count = 0
     try:
         while frame is not None:
             count += frame.f_code.co_name == "run_cell_async"
-            frame = frame.f_back  # type: ignore[assignment]
+            frame = frame.f_back
     finally:
         del frame
-    return count > 1
+    return count

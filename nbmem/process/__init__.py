@@ -21,7 +21,7 @@ from nbmem.process.peak import (
     counter,
     has_exact_peak,
 )
-from nbmem.process.resident import resident_bytes
+from nbmem.process.resident import occupied_bytes, resident_bytes
 
 __all__ = [
     "NATIVE",
@@ -41,6 +41,7 @@ __all__ = [
     "deferred_interrupt",
     "has_exact_peak",
     "malloc_counters",
+    "occupied_bytes",
     "pymalloc_counters",
     "release_free_memory",
     "resident_bytes",

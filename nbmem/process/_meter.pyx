@@ -401,6 +401,13 @@ cdef class ResidentSampler:
             marks_view[i] = s.points[i].mark
         return seconds, resident, marks
 
+    def after_fork(self):
+        """Let go of the parent's descriptor, right after a fork, in the child."""
+        cdef Sampling *s = <Sampling *>self._state
+        if s.statm_fd >= 0 and s.pid != getpid():
+            c_close(s.statm_fd)
+            s.statm_fd = -1
+
     def mark(self, int mark):
         """Name what runs now; the points from here on carry it."""
         self.set_mark(mark)

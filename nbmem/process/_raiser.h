@@ -4,11 +4,18 @@
 
 #include <Python.h>
 
-/* Calls what it was made with; None is returned, an exception is raised in whoever called. */
+/* Calls what it was made with; None is returned, an exception is raised in whoever called. Where the decision
+   itself fails (no memory, no stack left, no descriptor), nothing is raised: it is asked again soon. */
 static PyObject *nbmem_raise(PyObject *decide, PyObject *args)
 {
     PyObject *error = PyObject_CallObject(decide, args);
-    if (error == NULL || error == Py_None)
+    if (error == NULL) {
+        if (!PyErr_ExceptionMatches(PyExc_Exception))
+            return NULL;                           /* an interrupt that came meanwhile */
+        PyErr_Clear();
+        Py_RETURN_NONE;
+    }
+    if (error == Py_None)
         return error;
     PyErr_SetObject((PyObject *)Py_TYPE(error), error);
     Py_DECREF(error);

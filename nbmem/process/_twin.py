@@ -213,6 +213,13 @@ class ResidentSampler:
             array("i", (point[2] for point in self._points)),
         )
 
+    def after_fork(self) -> None:
+        """Let go of the parent's descriptor, right after a fork, in the child."""
+        close = getattr(self._read, "close", None)
+        if close is not None:
+            close()
+        self._read = None
+
     def mark(self, mark: int) -> None:
         """Name what runs now; the points from here on carry it."""
         self._mark = mark

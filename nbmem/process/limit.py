@@ -9,6 +9,7 @@ reserved takes nothing from it.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -26,8 +27,14 @@ from nbmem.process.allocationlimit import AllocationLimit
 from nbmem.process.allocators import release_free_memory
 from nbmem.process.machine import Ceiling
 from nbmem.process.peak import NATIVE, ResidentSampler
-from nbmem.process.resident import resident_bytes
-from nbmem.process.threads import busiest, processor_seconds, raise_in_thread, thread_name
+from nbmem.process.resident import occupied_bytes
+from nbmem.process.threads import (
+    is_waiting_place,
+    page_faults,
+    raise_in_thread,
+    takers,
+    thread_name,
+)
 
 if NATIVE:
     from nbmem.process._limitwatch import LimitWatch, raiser
@@ -40,6 +47,16 @@ WARN_SHARE = 0.8
 #: Times that the error is raised before the interrupt, which ``except Exception`` lets through.
 _RAISES = 3
 _PLACES_KEPT = 8
+#: What the display of a traceback may need.
+_ROOM_FOR_ERRORS = 64 * MIB
+#: Growth after an error was raised that says that the code goes on: what showing it takes is less.
+_GROWTH = 16 * MIB
+#: Signals after which the code's own thread is stopped, if it cannot be told whose the growth is.
+_MOST_UNDECIDED = 5
+#: Signals for which an error waits that would come into code that takes locks.
+_MOST_POSTPONED = 5
+#: Processor time between two signals below which a thread has done nothing but answer them.
+_IDLE_SECONDS = 0.002
 Place = tuple[str, int, str]
 
 
@@ -90,8 +107,14 @@ class Guard:
         What the process can have at all.
     children : bool
         Whether child processes inherit the limit on allocations.
+    words : str
+        What was asked for.
     is_users : callable
         Tells of a file name whether its code is the user's: only while such code runs is an error raised.
+        Not given: all code is.
+    is_machinery : callable
+        Tells of a file name and a function whether no error is to be raised in them, nor in what they call
+        unless that is the user's again: the display of tracebacks, the sending of output.
     warn : callable
         Called once, with resident size and limit, when the size comes near; on a thread of its own.
     """
@@ -102,14 +125,18 @@ class Guard:
         ceiling: Ceiling,
         *,
         children: bool = False,
-        is_users: Callable[[str], bool] = lambda file: True,
+        words: str = "",
+        is_users: Callable[[str], bool] | None = None,
+        is_machinery: Callable[[str, str], bool] = lambda file, function: False,
         warn: Callable[[int, int], None] = lambda resident, limit: None,
     ) -> None:
         self.limit_bytes = limit_bytes
+        self.words = words
         self.head_room = min(max(limit_bytes // 10, 128 * MIB), max(ceiling.bytes - limit_bytes, 64 * MIB))
         self.stop_count = 0
         self._children = children
-        self._is_users = is_users
+        self._is_users = is_users or (lambda file: True)
+        self._knows_users = is_users is not None
         self._warn = warn
         self._warned = False
         self._threads_before = frozenset(sys._current_frames())
@@ -117,6 +144,7 @@ class Guard:
         self._signal = 0
         self._handler = raiser(self._decide)
         self._previous: Any = None
+        self._is_machinery = is_machinery
         self._allocations = AllocationLimit()
         self._watch: LimitWatch | None = None
         self._sampler: ResidentSampler | None = None
@@ -128,7 +156,10 @@ class Guard:
         self._raised_bytes = 0
         self._trimmed_at = 0.0
         self._in_a_row = 0
-        self._clocks: dict[int, float] | None = None
+        self._faults: dict[int, int] | None = None
+        self._undecided = 0
+        self._postponed = 0
+        self._done = 0.0
 
     # -- on and off
 
@@ -160,38 +191,51 @@ class Guard:
                 return
         raise BadArgument("every signal that a memory limit could use is taken by other code")
 
-    def switch_off(self) -> None:
-        """Undo all of it exactly."""
-        self.end()
-        self._halt()
-        self._allocations.restore()
-        if (
-            self._signal
-            and threading.current_thread() is threading.main_thread()
-            and signal.getsignal(self._signal) is self._handler
-        ):
-            signal.signal(self._signal, self._previous)
+    def switch_off(self) -> Stop | None:
+        """Undo all of it exactly; return what happened in the code that runs."""
+        stop = self._halt()
+        in_code, self._in_code = self._in_code, False
+        self._put_back_signal()
+        return stop if in_code else None
+
+    def _put_back_signal(self) -> None:
+        # Only the main thread may; elsewhere the handler stays and does nothing.
+        with contextlib.suppress(ValueError):
+            if self._signal and signal.getsignal(self._signal) is self._handler:
+                signal.signal(self._signal, self._previous)
         self._signal = 0
 
     def forget(self) -> None:
         """In a forked child: guard nothing; give allocations their limit back unless children inherit it."""
         self._in_code = False
-        if self._watch is not None:
-            self._watch.stop()
+        watch, sampler = self._watch, self._sampler
         self._watch = self._sampler = None
+        if watch is not None and sampler is not None:
+            watch.stop()
+            watch.close()
+            sampler.after_fork()
         if not self._children:
             self._allocations.restore()
+        self._put_back_signal()
 
     @property
     def allocation_limit_bytes(self) -> int | None:
         """Resident size about which allocations fail; None where that is not so."""
-        return self.limit_bytes + self.head_room if self._allocations.ours else None
+        return (
+            self.limit_bytes + self.head_room if self._watch is not None and self._allocations.ours else None
+        )
 
     # -- around the code
 
+    @property
+    def in_code(self) -> bool:
+        """Whether code is watched that has not ended."""
+        return self._in_code
+
     def begin(self) -> None:
         """Watch the code that runs from here on, on this thread."""
-        self._halt()
+        if self._watch is not None:
+            self._halt()
         if threading.current_thread() is threading.main_thread():
             self._take_signal()
         self._code_thread = threading.get_ident()
@@ -199,38 +243,45 @@ class Guard:
         self._start_watch()
 
     def _start_watch(self) -> None:
-        sampler = ResidentSampler(INTERVAL)
-        resident = resident_bytes()
-        if resident >= self.limit_bytes * WARN_SHARE:
-            # what the last cell let go of may still be with malloc
-            release_free_memory()
-            resident = resident_bytes()
+        occupied = occupied_bytes()
         # Code that begins above the limit may run: how else would one free memory?
         grace = max(self.limit_bytes // 20, 16 * MIB)
-        self._effective = max(self.limit_bytes, resident + grace)
-        if resident < self.limit_bytes * WARN_SHARE:
+        room = max(self.limit_bytes - occupied, grace) + self.head_room
+        # First of all: there may be no memory for anything else.
+        self._allocations.apply(room)
+        if occupied >= self.limit_bytes * WARN_SHARE:
+            # what the last cell let go of may still be with malloc
+            release_free_memory()
+            occupied = occupied_bytes()
+        else:
             self._warned = False
+        self._effective = max(self.limit_bytes, occupied + grace)
         ceiling = self._effective + self.head_room
-        self._allocations.apply(ceiling - resident)
-        self._stop = Stop(self.limit_bytes, resident, ceiling if self._allocations.ours else None)
-        self._raised_at = 0.0
-        self._raised_bytes = 0
-        self._trimmed_at = 0.0
-        self._in_a_row = 0
-        self._clocks = None
+        limited = bool(self._allocations.ours)
+        self._stop = Stop(self.limit_bytes, occupied, ceiling if limited else None)
+        self._raised_at = self._trimmed_at = 0.0
+        self._raised_bytes = self._in_a_row = self._undecided = self._postponed = 0
+        self._faults = None
         watch = LimitWatch(
             limit=self._effective,
             warn=sys.maxsize if self._warned else int(self.limit_bytes * WARN_SHARE),
             signal=self._signal,
             thread=self._main,
-            ceiling=ceiling if self._allocations.ours else 0,
+            ceiling=ceiling if limited else 0,
             ours=self._allocations.ours,
             soft=self._allocations.before,
-            spare_children=bool(self._allocations.ours) and not self._children,
+            mark=self._allocations.mark,
+            spare_children=limited and not self._children,
         )
+        sampler = ResidentSampler(INTERVAL)
         sampler.start()
         watch.start(sampler)
         self._watch, self._sampler = watch, sampler
+
+    def make_room(self) -> None:
+        """Let some more be allocated: the code was stopped, and what shows the error needs memory."""
+        if self._watch is not None:
+            self._watch.lift(_ROOM_FOR_ERRORS)
 
     def end(self) -> Stop | None:
         """Watch no more (but for threads that the code left running); return what happened."""
@@ -243,14 +294,17 @@ class Guard:
         return stop
 
     def _halt(self) -> Stop | None:
+        """Stop to watch, and let allocations go as far as they could before."""
         watch, sampler, stop = self._watch, self._sampler, self._stop
         self._watch = self._sampler = None
         if watch is None or sampler is None or stop is None:
             return None
         highest, self._allocations.ours = watch.stop()
+        self._allocations.restore()
+        watch.close()
         seconds, resident, _ = sampler.stop()
         stop.points = seconds, resident
-        stop.highest_bytes = max(highest, *resident)
+        stop.highest_bytes = max(highest, stop.resident_bytes, stop.before_bytes)
         return stop
 
     # -- when the limit is reached
@@ -269,7 +323,7 @@ class Guard:
             return False
         frames = sys._current_frames()
         try:
-            targets = self._busiest(frames, now) or []  # not known yet: at the next signal it is
+            targets = self._takers(frames)  # none: at the next signal it may be known
             others = [ident for ident in targets if ident != self._main]
             here = self._main in targets and self._in_users(frame)
             if not here and not others:
@@ -288,18 +342,20 @@ class Guard:
         self.stop_count += not stop.raised_count
         stop.raised_count += 1
         self._in_a_row += 1
+        self._postponed = 0
         stop.interrupted = here and self._in_a_row > _RAISES
-        self._raised_at, self._raised_bytes, self._clocks = now, resident, None
+        self._raised_at, self._raised_bytes, self._faults = now, resident, None
         return here
 
     def _reached(self, watch: LimitWatch, now: float) -> int:
         """Give the resident size if it is at the limit and something is to be done about it, else 0."""
-        resident = watch.resident
+        resident = watch.occupied
         if watch.warned and not self._warned and resident >= self.limit_bytes * WARN_SHARE:
             self._warned = True
-            threading.Thread(
-                target=self._warn, args=(resident, self.limit_bytes), name="nbmem-warning", daemon=True
-            ).start()
+            with contextlib.suppress(RuntimeError):  # no further thread can be started
+                threading.Thread(
+                    target=self._warn, args=(resident, self.limit_bytes), name="nbmem-warning", daemon=True
+                ).start()
         if resident < self._effective:
             return 0
         if watch.take_relieved():  # the code freed what it took, and took anew: that is another time
@@ -311,14 +367,14 @@ class Guard:
             # Is it in use, or does malloc hold it free? Then it can be given back.
             self._trimmed_at = now
             release_free_memory()
-            resident = resident_bytes()
+            resident = occupied_bytes()
         return resident if resident >= self._effective else 0
 
     def _is_due(self, resident: int, now: float) -> bool:
         """After an error was raised, give the code time to clean up; still growing, or a second on, again."""
         if not self._raised_at:
             return True
-        return resident > self._raised_bytes + MIB or now - self._raised_at > 1.0
+        return resident > self._raised_bytes + _GROWTH or now - self._raised_at > 1.0
 
     def _error(self) -> BaseException:
         assert self._stop is not None
@@ -328,28 +384,54 @@ class Guard:
         )
         return MemoryLimitInterrupt(message) if self._stop.interrupted else MemoryLimitExceeded(message)
 
-    def _busiest(self, frames: dict[int, FrameType], now: float) -> list[int] | None:
-        """Find the threads that take the memory; None: it is known some milliseconds later."""
-        idents = list(self._users_threads(frames))
+    def _takers(self, frames: dict[int, FrameType]) -> list[int]:
+        """Find the threads that take the memory; of one that waits for work at the moment nothing is said."""
+        idents = self._users_threads(frames)
         if not idents:
             return [self._code_thread] if self._in_code else []
         if self._in_code:
             idents.append(self._code_thread)
-        before, self._clocks = self._clocks, processor_seconds(idents)
-        return None if before is None else busiest(before, self._clocks)
+        before, self._faults = self._faults, page_faults(idents)
+        if before is None:
+            return []
+        found = [
+            ident
+            for ident in takers(before, self._faults)
+            if ident == self._code_thread or not is_waiting_place(frames[ident].f_code.co_filename)
+        ]
+        self._undecided = 0 if found else self._undecided + 1
+        if self._undecided >= _MOST_UNDECIDED and self._in_code:
+            return [self._code_thread]
+        return found
 
     def _users_threads(self, frames: dict[int, FrameType]) -> list[int]:
-        """Give the other threads that are the user's: newer than the guard, or in code of the user's."""
+        """Give the other threads in which code of the user's runs, and that the guard found or saw come."""
         return [
             ident
             for ident, frame in frames.items()
             if ident not in (self._main, self._code_thread)
-            and not thread_name(ident).startswith(("nbmem", "?"))
-            and (ident not in self._threads_before or any(True for _ in self._places(frame)))
+            and not thread_name(ident).startswith("nbmem")
+            and any(True for _ in self._places(frame))
+            and (self._knows_users or ident not in self._threads_before)
         ]
 
     def _in_users(self, frame: FrameType | None) -> bool:
-        return self._in_code and any(True for _ in self._places(frame))
+        """Tell whether the user's code runs: not the machinery that it, or its end, has called."""
+        # An error that comes while a lock is taken may leave it locked for ever: later then, unless the thread
+        # has done nothing since the last signals, and so is waiting.
+        if frame is not None and is_waiting_place(frame.f_code.co_filename):
+            done, self._done = time.thread_time() - self._done, time.thread_time()
+            self._postponed = self._postponed + 1 if done < _IDLE_SECONDS else 0
+            if self._postponed < _MOST_POSTPONED:
+                return False
+        while frame is not None and self._in_code:
+            code = frame.f_code
+            if self._is_machinery(code.co_filename, code.co_name):
+                return False
+            if self._is_users(code.co_filename):
+                return True
+            frame = frame.f_back
+        return False
 
     def _places(self, frame: FrameType | None) -> Iterator[Place]:
         """Give file, line and function of the user's frames in a stack, innermost first."""
@@ -361,6 +443,7 @@ class Guard:
 
 
 _current: list[Guard] = []
+_ended: list[Stop] = []
 
 
 def current_guard() -> Guard | None:
@@ -369,20 +452,33 @@ def current_guard() -> Guard | None:
 
 
 def set_guard(guard: Guard | None) -> None:
-    """Put a guard in the place of the one that is on; it begins to watch at once."""
+    """Put a guard in the place of the one that is on; it begins to watch at once.
+
+    Raises
+    ------
+    BadArgument
+        Off the main thread; what was on stays on then.
+    """
     previous = current_guard()
-    if guard is not None and previous is None:
-        guard.switch_on()
-    elif guard is not None and threading.current_thread() is not threading.main_thread():
+    if threading.current_thread() is not threading.main_thread():
         raise BadArgument("a memory limit can be set on the main thread only")
     if previous is not None:
         _current.clear()
-        previous.switch_off()
-        if guard is not None:
-            guard.switch_on()
+        stop = previous.switch_off()
+        if stop is not None and stop.raised_count:
+            _ended.append(stop)
+            del _ended[:-10]
     if guard is not None:
+        guard.switch_on()
         _current.append(guard)
         guard.begin()
+
+
+def take_ended() -> list[Stop]:
+    """Give what guards did that were switched off since this was asked last, such as one of a block."""
+    ended = _ended[:]
+    _ended.clear()
+    return ended
 
 
 def _in_child() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 import sys
 from types import TracebackType
@@ -10,12 +11,16 @@ from typing import Self
 
 from nbmem._errors import BadArgument
 from nbmem._units import format_bytes, format_count, parse_bytes
-from nbmem.process import release_free_memory, resident_bytes
+from nbmem.process import occupied_bytes, release_free_memory
 from nbmem.process.limit import Guard, current_guard, set_guard
 from nbmem.process.machine import memory_ceiling
 from nbmem.reports.selection import is_cell_file
 
 AUTO_SHARE = 0.9
+_MACHINERY = (
+    r"[/\\](?:IPython[/\\]core[/\\](?:ultratb|tbtools|displayhook|events)\.py|(?:ipykernel|zmq)[/\\])"
+)
+_PACKAGE = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "")
 
 
 class MemoryLimit:
@@ -27,8 +32,8 @@ class MemoryLimit:
         Resident size at which code is stopped; None: there is no limit.
     set_by : str
         What was asked for.
-    resident_bytes : int
-        Resident size now.
+    occupied_bytes : int
+        Resident size now, without the pages of mapped files, which the system can take back.
     allocation_limit_bytes : int or None
         Resident size at which a single allocation fails with MemoryError; None where nothing is set.
     stop_count : int
@@ -39,10 +44,10 @@ class MemoryLimit:
         guard = current_guard()
         self._previous = previous
         self.limit_bytes = guard.limit_bytes if guard is not None else None
-        self.set_by = _set_by[0] if guard is not None else ""
+        self.set_by = guard.words if guard is not None else ""
         self.allocation_limit_bytes = guard.allocation_limit_bytes if guard is not None else None
         self.stop_count = guard.stop_count if guard is not None else 0
-        self.resident_bytes = resident_bytes()
+        self.occupied_bytes = occupied_bytes()
 
     def __enter__(self) -> Self:
         return self
@@ -55,13 +60,13 @@ class MemoryLimit:
     def __repr__(self) -> str:
         if self.limit_bytes is None:
             return (
-                f"no memory limit is set, {format_bytes(self.resident_bytes)} resident; "
+                f"no memory limit is set, {format_bytes(self.occupied_bytes)} occupied; "
                 "set one with %memlimit 8GB, 75% or auto"
             )
-        share = self.resident_bytes / self.limit_bytes
+        share = self.occupied_bytes / self.limit_bytes
         parts = [
             f"memory limit {format_bytes(self.limit_bytes)} ({self.set_by})",
-            f"resident {format_bytes(self.resident_bytes)}, {share:.0%} of it",
+            f"occupied {format_bytes(self.occupied_bytes)}, {share:.0%} of it",
         ]
         if self.allocation_limit_bytes is not None:
             parts.append(f"allocations beyond {format_bytes(self.allocation_limit_bytes)} fail")
@@ -69,9 +74,6 @@ class MemoryLimit:
             times = "once" if self.stop_count == 1 else f"{format_count(self.stop_count)} times"
             parts.append(f"stopped {times}")
         return " · ".join(parts)
-
-
-_set_by = [""]
 
 
 def limit(size: str | float | None = None, *, children: bool = False) -> MemoryLimit:
@@ -116,10 +118,10 @@ def limit(size: str | float | None = None, *, children: bool = False) -> MemoryL
         return MemoryLimit(previous)
     ceiling = memory_ceiling()
     wanted, words = _wanted(size, ceiling.bytes, ceiling.set_by)
-    resident = resident_bytes()
+    resident = occupied_bytes()
     if wanted <= resident:
         release_free_memory()  # what malloc holds free is not occupied
-        resident = resident_bytes()
+        resident = occupied_bytes()
     if wanted > ceiling.bytes:
         raise BadArgument(
             f"{format_bytes(wanted)} is more than the {format_bytes(ceiling.bytes)} of {ceiling.set_by}; "
@@ -135,11 +137,12 @@ def limit(size: str | float | None = None, *, children: bool = False) -> MemoryL
             wanted,
             ceiling,
             children=children,
-            is_users=_is_cells if _in_shell() else lambda file: True,
+            words=words,
+            is_users=_is_cells if _in_shell() else None,
+            is_machinery=_is_machinery,
             warn=_warn,
         )
     )
-    _set_by[0] = words
     return MemoryLimit(previous)
 
 
@@ -170,6 +173,12 @@ def _is_cells(file: str) -> bool:
     return is_cell_file(file) or file.startswith(("<timed ", "<magic-timeit"))
 
 
+def _is_machinery(file: str, function: str) -> bool:
+    """Tell of code that shows errors and sends output: to stop it would lose what is to be shown."""
+    own = file.startswith(_PACKAGE) or function == "showtraceback"
+    return own or re.search(_MACHINERY, file) is not None
+
+
 def _in_shell() -> bool:
     shell = getattr(sys.modules.get("IPython"), "get_ipython", None)
     return shell is not None and shell() is not None
@@ -177,7 +186,7 @@ def _in_shell() -> bool:
 
 def _warn(resident: int, limit_bytes: int) -> None:
     print(  # noqa: T201  # to the user, while the code runs
-        f"nbmem: {format_bytes(resident)} are resident, {resident / limit_bytes:.0%} of the memory limit "
+        f"nbmem: {format_bytes(resident)} are occupied, {resident / limit_bytes:.0%} of the memory limit "
         f"({format_bytes(limit_bytes)}); at the limit the code is stopped",
         file=sys.stderr,
         flush=True,

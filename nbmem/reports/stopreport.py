@@ -79,7 +79,7 @@ class StopReport:
         error: str,
         lines: Sequence[str],
         names: Sequence[HeldName],
-        resident_bytes: int,
+        occupied_bytes: int,
         let_go: Sequence[str] = (),
     ) -> None:
         self.title = title
@@ -87,7 +87,7 @@ class StopReport:
         self.error = error
         self.lines = tuple(lines)
         self.names = tuple(names)
-        self.resident_bytes = resident_bytes
+        self.occupied_bytes = occupied_bytes
         self.let_go = tuple(let_go)
 
     def _sentences(self) -> list[str]:
@@ -107,15 +107,16 @@ class StopReport:
         elif stop.threads:
             what += " in a thread, which was stopped"
         else:
-            what += "; the error did not end the cell (it was caught, or it ended a task)"
+            what += "; the error did not end the cell (it was caught, shown, or it ended a task)"
         out = [what]
         if self.lines:
             out.append("it was at " + ", called from ".join(self.lines[:3]))
         if stop.threads:
             out.append("stopped in thread " + ", ".join(stop.threads[:4]))
         out.append(
-            f"resident {format_bytes(stop.before_bytes)} at its start, "
-            f"{format_bytes(stop.highest_bytes)} at most, {format_bytes(self.resident_bytes)} now"
+            f"occupied {format_bytes(stop.before_bytes)} at its start, "
+            f"{format_bytes(max(stop.highest_bytes, self.occupied_bytes))} at most, "
+            f"{format_bytes(self.occupied_bytes)} now"
         )
         if self.names:
             out.append("largest names: " + " · ".join(_name_text(held) for held in self.names))
@@ -139,10 +140,10 @@ class StopReport:
         ]
         seconds, resident = self.stop.points
         if len(seconds) >= 2:
-            picture = svg.timeline_svg(seconds, resident, base=self.stop.before_bytes)
+            picture = svg.timeline_svg(seconds, resident, base=resident[0])
             description = (
                 f"Resident size over the {format_seconds(seconds[-1])} of the cell, above its start, up to "
-                f"{format_bytes(self.stop.highest_bytes - self.stop.before_bytes, signed=True)}"
+                f"{format_bytes(max(resident) - resident[0], signed=True)}"
             )
             parts.append(svg.image(picture, description=description))
         return f'<div class="nbmem">{"".join(parts)}</div>'

@@ -18,7 +18,7 @@ def boxes(kernel: Kernel, metric: str = "live", name: str = "t") -> list[dict[st
 
 def test_the_first_level_is_the_cells_lines_and_nothing_of_ipython_or_nbmem_is_below(kernel: Kernel) -> None:
     kernel.run(
-        "%%memtrace -q -o t\nimport json\ndef make(n):\n    return [json.loads('[1, 2]') for _ in range(n)]\n"
+        "%%memtrace -q -o t\ndef make(n):\n    return [bytearray(1000) for _ in range(n)]\n"
         "a = np.ones(10**6)\nb = make(20_000)\nfrom IPython.display import display\ndisplay(str(a.sum()))"
     )
     found = boxes(kernel)

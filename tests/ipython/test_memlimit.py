@@ -123,6 +123,37 @@ def test_a_c_loop_that_never_returns_to_python_is_stopped_by_its_allocations(own
     assert lives_on(own_kernel)
 
 
+HOLDING = {
+    "a list": "import itertools\nheld = []\nheld.extend(map(float, itertools.count()))",
+    "a deque": "import itertools, collections\nheld = collections.deque()\nheld.extend(map(str, itertools.count()))",
+    "a dict": "import itertools\nheld = {}\nheld.update(zip(itertools.count(), itertools.repeat(1.5)))",
+}
+
+
+@pytest.mark.parametrize("case", HOLDING)
+def test_a_c_loop_that_leaves_no_memory_behind_ends_with_its_error_shown(
+    own_kernel: Kernel, case: str
+) -> None:
+    own_kernel.run("%load_ext nbmem\nsurvivor = list(range(1000))")
+    own_kernel.run("%memlimit 400MB")
+    out = own_kernel.run(HOLDING[case])
+    assert out.error in ("MemoryError", "MemoryLimitExceeded"), out.traceback
+    assert "held." in out.traceback
+    assert "Unexpected exception" not in out.traceback + out.stdout + out.stderr
+    assert "was refused an allocation" in report(out) or "was stopped" in report(out)
+    assert "largest names: new held (" in report(out)
+    assert lives_on(own_kernel)
+    own_kernel.run("del held\nimport gc; gc.collect();")
+    assert own_kernel.run("len(bytearray(100 << 20))").result == str(100 << 20)
+
+
+def test_sizes_that_were_not_counted_to_the_end_say_so(own_kernel: Kernel) -> None:
+    own_kernel.run("%load_ext nbmem")
+    own_kernel.run("%memlimit 300MB")
+    out = own_kernel.run("held = []\nfor number in range(10**9): held.append(float(number))")
+    assert "new held (list, at least " in report(out)
+
+
 def test_the_report_names_the_line_the_function_and_the_names_that_grew(limited: Kernel) -> None:
     limited.run("def load(rows):\n    while True:\n        rows.append(np.ones(20_000))")
     text = report(limited.run("first = 1\nchunks = []\nload(chunks)"))
@@ -154,7 +185,7 @@ def test_what_the_stopped_functions_held_is_free_again(limited: Kernel) -> None:
 
 
 def test_the_warning_comes_while_the_cell_runs(limited: Kernel) -> None:
-    limited.run("room = int(0.88 * 400e6 - int(open('/proc/self/statm').read().split()[1]) * 4096)")
+    limited.run("from nbmem.process import occupied_bytes\nroom = int(0.88 * 400e6) - occupied_bytes()")
     out = limited.run("held = bytearray(room)\ntime.sleep(0.3)\nprint('ended')")
     assert out.stdout == "ended\n"
     assert "at the limit the code is stopped" in out.stderr
@@ -204,6 +235,119 @@ def test_a_background_task_that_eats_is_ended_and_the_kernel_is_not(limited: Ker
     assert lives_on(limited)
 
 
+def test_a_background_task_that_swallows_the_error_does_not_end_the_kernel(own_kernel: Kernel) -> None:
+    own_kernel.run("%load_ext nbmem\nimport asyncio\nsurvivor = list(range(1000))")
+    own_kernel.run(
+        "async def background():\n    rows = []\n    while True:\n        try:\n            rows.append(bytearray(200_000))\n"
+        "            await asyncio.sleep(0)\n        except MemoryError:\n            pass"
+    )
+    own_kernel.run("%memlimit 400MB")
+    own_kernel.run("task = asyncio.create_task(background())\nawait asyncio.sleep(3)")
+    assert own_kernel.run("task.done()").result == "True"
+    assert lives_on(own_kernel)
+
+
+def test_a_pools_workers_live_on(limited: Kernel) -> None:
+    out = limited.run(
+        "from concurrent.futures import ThreadPoolExecutor\npool = ThreadPoolExecutor(2)\n"
+        "futures = [pool.submit(eat, []) for _ in range(4)]\n[future.result() for future in futures]"
+    )
+    assert out.error == "MemoryLimitExceeded"
+    limited.run("futures = None; gc.collect();")
+    assert limited.run("pool.submit(int).result(timeout=20)").result == "0"
+
+
+def test_a_thread_that_takes_no_memory_is_let_alone(limited: Kernel) -> None:
+    out = limited.run(
+        "going = True\ndef spin():\n    while going: pass\ninnocent = threading.Thread(target=spin)\ninnocent.start()\n"
+        "try:\n    eat([])\nfinally:\n    alive = innocent.is_alive()"
+    )
+    assert out.error == "MemoryLimitExceeded"
+    assert "stopped in thread" not in report(out)
+    assert (
+        limited.run("was = innocent.is_alive(), alive\ngoing = False\ninnocent.join()\nwas").result
+        == "(True, True)"
+    )
+
+
+def test_a_generator_that_keeps_an_error_is_not_closed(limited: Kernel) -> None:
+    limited.run(
+        "log = []\ndef rows():\n    try: 1 / 0\n    except ZeroDivisionError as error:\n        log.append(error)\n"
+        "        yield 1\n        yield 2\nit = rows(); first = next(it)"
+    )
+    out = limited.run("try: raise log[0]\nexcept ZeroDivisionError: eat([])")
+    assert out.error == "MemoryLimitExceeded"
+    assert limited.run("list(it)").result == "[2]"
+
+
+def test_pages_of_mapped_files_do_not_count(limited: Kernel) -> None:
+    out = limited.run(
+        "import tempfile\nfile = tempfile.TemporaryFile()\nfile.truncate(600 << 20)\n"
+        "mapped = np.memmap(file, mode='r', dtype='u1')\nmapped[::4096].sum()"
+    )
+    assert (out.status, out.result) == ("ok", "np.uint64(0)")
+    limited.run("del mapped, file")
+
+
+def test_shared_memory_counts(limited: Kernel) -> None:
+    out = limited.run(
+        "import mmap\nheld = mmap.mmap(-1, 600 << 20)\nfor at in range(0, 600 << 20, 4096): held[at] = 1"
+    )
+    assert out.error == "MemoryLimitExceeded"
+    limited.run("held.close()")
+
+
+def test_a_limit_of_a_block_in_a_cell_reports_and_puts_the_outer_one_back(limited: Kernel) -> None:
+    out = limited.run("import nbmem\nwith nbmem.limit('300MB'):\n    eat([])")
+    assert out.error == "MemoryLimitExceeded"
+    assert "reached the memory limit of 286.1 MiB and was stopped" in report(out)
+    assert "memory limit 381.5 MiB (400MB)" in limited.run("%memlimit").stdout
+    limited.run("%memlimit off")
+    out = limited.run("with nbmem.limit('300MB'):\n    eat([])")
+    assert "reached the memory limit of 286.1 MiB and was stopped" in report(out)
+    assert "the locals of eat()" in report(out)
+    assert limited.run("%memlimit").stdout.startswith("no memory limit is set")
+
+
+def test_a_memory_error_that_the_user_raises_is_left_as_it_is(limited: Kernel) -> None:
+    out = limited.run("def fail():\n    big = bytearray(10)\n    raise MemoryError('mine')\nfail()")
+    assert (out.error, out.displays) == ("MemoryError", [])
+    assert (
+        limited.run(
+            "import sys; 'big' in sys.last_value.__traceback__.tb_next.tb_next.tb_frame.f_locals"
+        ).result
+        == "True"
+    )
+
+
+def test_between_cells_allocations_are_not_limited(limited: Kernel) -> None:
+    assert limited.run("import resource; resource.getrlimit(resource.RLIMIT_DATA)[0] > 0").result == "True"
+    limited.run(
+        "seen = []\nasyncio.get_running_loop().call_later(0.3, lambda: seen.append(resource.getrlimit(resource.RLIMIT_DATA)))"
+    )
+    time.sleep(0.8)
+    assert limited.value("seen") == [(-1, -1)]
+
+
+def test_a_cell_of_a_subshell_does_not_take_the_guard_off(limited: Kernel) -> None:
+    client = limited.client
+    client.control_channel.send(client.session.msg("create_subshell_request", {}))
+    reply = client.get_control_msg(timeout=20)
+    if "subshell_id" not in reply["content"]:
+        pytest.skip("this ipykernel has no subshells")
+    main = limited.send("time.sleep(1.5)\neat([])")
+    time.sleep(0.4)
+    content = {
+        "code": "other = 1", "silent": False, "store_history": True, "user_expressions": {}, "allow_stdin": False,
+        "stop_on_error": True,
+    }  # fmt: skip
+    message = client.session.msg("execute_request", content)
+    message["header"]["subshell_id"] = reply["content"]["subshell_id"]
+    client.shell_channel.send(message)
+    assert limited.collect(main).error == "MemoryLimitExceeded"
+    assert limited.run("other").result == "1"
+
+
 def test_run_all_stops_at_the_stopped_cell(limited: Kernel) -> None:
     first = limited.send("eat([])", stop_on_error=True)
     second = limited.send("after = 1")
@@ -229,7 +373,7 @@ def test_a_memory_error_without_a_limit_is_left_as_it_is(limited: Kernel) -> Non
 
 def test_status_and_off_say_what_is_set(limited: Kernel) -> None:
     for command in ("%memlimit", "%memlimit status"):
-        assert "memory limit 381.5 MiB (400MB) · resident " in limited.run(command).stdout
+        assert "memory limit 381.5 MiB (400MB) · occupied " in limited.run(command).stdout
     assert limited.run("%memlimit off").stdout.startswith("no memory limit is set")
     assert limited.run("import resource; resource.getrlimit(resource.RLIMIT_DATA)").result == "(-1, -1)"
     assert "auto: 90% of " in limited.run("%memlimit auto").stdout
