@@ -16,7 +16,9 @@ from IPython.display import display
 from nbmem._errors import MemoryLimitExceeded, MemoryLimitInterrupt
 from nbmem.ipython.names import ShellNames
 from nbmem.process import occupied_bytes, release_free_memory
-from nbmem.process.limit import Guard, Place, Stop, current_guard, take_ended
+from nbmem.process.guards import current_guard, take_ended
+from nbmem.process.limit import Guard
+from nbmem.process.stops import Place, Stop
 from nbmem.reports.selection import is_cell_file
 from nbmem.reports.stopreport import StopReport, largest_names, place_text
 

@@ -15,7 +15,7 @@ from nbmem.ipython.guarded import GuardedCells
 from nbmem.ipython.measured import MeasuredCells
 from nbmem.ipython.names import ShellNames
 from nbmem.ipython.watched import CellWatch, cells_on_stack, is_of
-from nbmem.process.limit import current_guard, set_guard
+from nbmem.process.guards import current_guard, set_guard
 from nbmem.reports.history import ledger
 
 

@@ -10,14 +10,11 @@ reserved takes nothing from it.
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
 import sys
 import threading
 import time
-from array import array
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any
 
@@ -28,6 +25,7 @@ from nbmem.process.allocators import release_free_memory
 from nbmem.process.machine import Ceiling
 from nbmem.process.peak import NATIVE, ResidentSampler
 from nbmem.process.resident import occupied_bytes
+from nbmem.process.stops import Place, Stop
 from nbmem.process.threads import (
     is_waiting_place,
     page_faults,
@@ -57,47 +55,10 @@ _MOST_UNDECIDED = 5
 _MOST_POSTPONED = 5
 #: Processor time between two signals below which a thread has done nothing but answer them.
 _IDLE_SECONDS = 0.002
-Place = tuple[str, int, str]
-
-
-@dataclass(slots=True)
-class Stop:
-    """What the guard did while code ran.
-
-    Parameters
-    ----------
-    limit_bytes, before_bytes, highest_bytes : int
-        The limit; resident size when the watch began, and the highest that was seen.
-    allocation_limit_bytes : int or None
-        The size at which allocations fail.
-    resident_bytes : int
-        Resident size when the error was raised first; 0 if it was not.
-    raised_count : int
-        How often it was raised.
-    interrupted : bool
-        Whether the interrupt had to be raised.
-    places : tuple of (str, int, str)
-        Where the code was then: file, line, function, innermost first; only code of the user's.
-    threads : tuple of str
-        Threads in which it was raised.
-    points : tuple of arrays
-        Seconds and resident bytes over time.
-    """
-
-    limit_bytes: int
-    before_bytes: int
-    allocation_limit_bytes: int | None = None
-    highest_bytes: int = 0
-    resident_bytes: int = 0
-    raised_count: int = 0
-    interrupted: bool = False
-    places: tuple[Place, ...] = ()
-    threads: tuple[str, ...] = ()
-    points: tuple[array[float], array[int]] = field(default_factory=lambda: (array("d"), array("q")))
 
 
 class Guard:
-    """Guard a limit; there is one at a time, see :func:`set_guard`.
+    """Guard a limit; there is one at a time, see :mod:`nbmem.process.guards`.
 
     Parameters
     ----------
@@ -417,8 +378,8 @@ class Guard:
 
     def _in_users(self, frame: FrameType | None) -> bool:
         """Tell whether the user's code runs: not the machinery that it, or its end, has called."""
-        # An error that comes while a lock is taken may leave it locked for ever: later then, unless the thread
-        # has done nothing since the last signals, and so is waiting.
+        # An error that comes while a lock is taken may leave it locked for ever: later then, unless the
+        # thread has done nothing since the last signals, and so is waiting.
         if frame is not None and is_waiting_place(frame.f_code.co_filename):
             done, self._done = time.thread_time() - self._done, time.thread_time()
             self._postponed = self._postponed + 1 if done < _IDLE_SECONDS else 0
@@ -440,51 +401,3 @@ class Guard:
             if self._is_users(code.co_filename):
                 yield code.co_filename, frame.f_lineno, code.co_qualname
             frame = frame.f_back
-
-
-_current: list[Guard] = []
-_ended: list[Stop] = []
-
-
-def current_guard() -> Guard | None:
-    """Return the guard that is on."""
-    return _current[0] if _current else None
-
-
-def set_guard(guard: Guard | None) -> None:
-    """Put a guard in the place of the one that is on; it begins to watch at once.
-
-    Raises
-    ------
-    BadArgument
-        Off the main thread; what was on stays on then.
-    """
-    previous = current_guard()
-    if threading.current_thread() is not threading.main_thread():
-        raise BadArgument("a memory limit can be set on the main thread only")
-    if previous is not None:
-        _current.clear()
-        stop = previous.switch_off()
-        if stop is not None and stop.raised_count:
-            _ended.append(stop)
-            del _ended[:-10]
-    if guard is not None:
-        guard.switch_on()
-        _current.append(guard)
-        guard.begin()
-
-
-def take_ended() -> list[Stop]:
-    """Give what guards did that were switched off since this was asked last, such as one of a block."""
-    ended = _ended[:]
-    _ended.clear()
-    return ended
-
-
-def _in_child() -> None:
-    if _current:
-        _current.pop().forget()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_in_child)

@@ -12,7 +12,8 @@ from typing import Self
 from nbmem._errors import BadArgument
 from nbmem._units import format_bytes, format_count, parse_bytes
 from nbmem.process import occupied_bytes, release_free_memory
-from nbmem.process.limit import Guard, current_guard, set_guard
+from nbmem.process.guards import current_guard, set_guard
+from nbmem.process.limit import Guard
 from nbmem.process.machine import memory_ceiling
 from nbmem.reports.selection import is_cell_file
 

@@ -9,7 +9,7 @@ from html import escape
 
 from nbmem._units import KIB, format_bytes, format_seconds
 from nbmem.heap import reached_bytes, record_names
-from nbmem.process.limit import Place, Stop
+from nbmem.process.stops import Place, Stop
 from nbmem.reports import svg
 from nbmem.reports.html import small
 from nbmem.reports.text import printable

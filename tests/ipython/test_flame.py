@@ -25,10 +25,10 @@ def test_the_first_level_is_the_cells_lines_and_nothing_of_ipython_or_nbmem_is_b
     assert found[0]["live_bytes"] == kernel.value("int(t.summary.heap_peak_bytes)")
     first = {(box["kind"], box["line"]): box["live_bytes"] for box in found if box["depth"] == 1}
     assert {kind for kind, _ in first} <= {"line", "outside"}
-    assert first["line", 5] == pytest.approx(8e6, rel=0.001)
-    assert first["line", 6] > 1e6
+    assert first["line", 4] == pytest.approx(8e6, rel=0.001)
+    assert first["line", 5] > 1e6
     called = [box for box in found if box["kind"] == "line" and box["depth"] == 2]
-    assert [(box["line"], box["source"].strip()[:6]) for box in called] == [(4, "return")]
+    assert [(box["line"], box["source"].strip()[:6]) for box in called] == [(3, "return")]
     assert not [box["file"] for box in found if "IPython" in box["file"] or "nbmem" in box["file"]]
 
 

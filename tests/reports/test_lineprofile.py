@@ -43,12 +43,12 @@ def load(kept: int, spike: int) -> object:
 
 def numbers(count: int) -> Iterator[int]:
     for number in range(count):
-        block = bytearray(20 << 20)
+        block = bytearray(36 << 20)
         yield number + len(block)
 
 
 async def fetch() -> int:
-    block = bytearray(30 << 20)
+    block = bytearray(40 << 20)
     await asyncio.sleep(0.01)
     return len(block)
 
@@ -128,11 +128,11 @@ def test_a_nested_function_that_is_named_too_stays_with_the_outer_one() -> None:
 
 def test_generators_and_coroutines_are_measured() -> None:
     profile = nbmem.profile_lines([numbers, fetch], lambda: (sum(numbers(3)), asyncio.run(fetch())))
-    block = figures(profile, "bytearray(20 << 20)")
+    block = figures(profile, "bytearray(36 << 20)")
     assert block.hits == 3
-    assert block.spike_bytes == pytest.approx(20 * MIB, abs=MIB)
+    assert block.spike_bytes == pytest.approx(36 * MIB, abs=MIB)
     assert figures(profile, "yield").hits == 3
-    assert figures(profile, "bytearray(30 << 20)").increment_bytes == pytest.approx(30 * MIB, abs=MIB)
+    assert figures(profile, "bytearray(40 << 20)").increment_bytes == pytest.approx(40 * MIB, abs=MIB)
     assert figures(profile, "await asyncio").seconds >= 0.005
 
 
