@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import mmap
 import sys
+import weakref
 from collections.abc import Callable
 from types import FunctionType, MethodDescriptorType, WrapperDescriptorType
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 _HAVE_GC = 1 << 14  # Py_TPFLAGS_HAVE_GC (object.h)
 _MANAGED_DICT = 1 << 4  # Py_TPFLAGS_MANAGED_DICT, 3.11+
 _PYMALLOC_LARGEST = 512
+_MOST_PLANS = 5000
 # Types whose __sizeof__ is plain arithmetic, and of these those whose objects are all alike.
 _WELL_KNOWN = (int, float, str, bytes, bytearray, tuple, list, dict, set, frozenset, type(None), FunctionType)
 _OF_ONE_SIZE = (float, type(None), FunctionType)
@@ -76,17 +78,21 @@ def _shallow(value: object, method: Callable[[Any], Any], extra: int) -> int:
 class Sizer:
     """Size many objects: what is found out about a type is kept for the next object of it.
 
-    It refers to the types that it has seen, so it is to be let go when the objects are counted.
+    The types themselves are not kept alive.
     """
 
     def __init__(self) -> None:
-        # by address: a type's hash and equality may be its metaclass's code; the plan keeps the type alive
-        self._plans: dict[int, tuple[type, Callable[[Any], Any], int, Any, Any]] = {}
+        # by address: a type's hash and equality may be its metaclass's code; the reference tells whether it
+        # is still that type
+        self._plans: dict[int, tuple[Callable[[], Any], Callable[[Any], Any], int, Any, Any]] = {}
 
-    def _plan(self, kind: type) -> tuple[type, Callable[[Any], Any], int, Any, Any]:
+    def _plan(self, kind: type) -> tuple[Callable[[], Any], Callable[[Any], Any], int, Any, Any]:
         plan = self._plans.get(id(kind))
-        if plan is None:
-            plan = self._plans[id(kind)] = (kind, *_shallow_plan(kind), *_foreign_plan(kind))
+        if plan is None or plan[0]() is not kind:
+            plan = (weakref.ref(kind), *_shallow_plan(kind), *_foreign_plan(kind))
+            if len(self._plans) >= _MOST_PLANS:
+                self._plans.clear()
+            self._plans[id(kind)] = plan
         return plan
 
     def plain_plan(self, kind: type) -> tuple[Callable[[Any], Any] | None, int, int]:
@@ -106,9 +112,7 @@ class Sizer:
 
     def owned_bytes(self, value: object) -> int:
         """Size an object and the buffers that it owns; see :func:`owned_bytes`."""
-        kind = type(value)
-        plan = self._plans.get(id(kind)) or self._plan(kind)
-        _, method, extra, measure, library = plan
+        _, method, extra, measure, library = self._plan(type(value))
         # Written out here once more: a namespace has thousands of names, and each call would count.
         try:
             size = (method(value) + extra + 15) & ~15
