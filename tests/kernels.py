@@ -35,7 +35,7 @@ class Output:
 DESCRIPTORS = (
     "sorted(t for f in __import__('os').listdir('/proc/self/fd') "
     "if (t := (lambda p: __import__('os').path.lexists(p) and __import__('os').readlink(p) or '')"
-    "('/proc/self/fd/' + f)) and not __import__('re').search('sqlite|socket:|/fd$|pipe:|eventpoll|eventfd', t))"
+    "('/proc/self/fd/' + f)) and not __import__('re').search('sqlite|profile_default|socket:|/fd$|pipe:|eventpoll|eventfd', t))"
 )
 
 
