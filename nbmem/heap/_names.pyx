@@ -5,6 +5,20 @@ from cpython.dict cimport PyDict_GetItem, PyDict_Next
 from cpython.object cimport PyObject
 from cpython.unicode cimport PyUnicode_READ_CHAR
 
+import mmap
+
+
+cdef Py_ssize_t PAGE = mmap.PAGESIZE
+
+
+cdef Py_ssize_t _block_bytes(Py_ssize_t size) noexcept:
+    """Round up to the allocator's block; see ``sizes.block_bytes``."""
+    if size <= 512:
+        return (size + 15) & ~<Py_ssize_t>15
+    if size < 128 * 1024:
+        return (size + 8 + 15) & ~<Py_ssize_t>15
+    return (size + 16 + PAGE - 1) & ~(PAGE - 1)
+
 
 def differing(dict namespace, hidden, dict names, sizer, type_name):
     """Compare a namespace with a record of it.
@@ -59,9 +73,7 @@ def differing(dict namespace, hidden, dict names, sizer, type_name):
             size = sizer.owned_bytes(value)
         else:
             size = known[2](value)
-            size = (size + <Py_ssize_t>known[3] + 15) & ~<Py_ssize_t>15
-            if size > 512:
-                size = sizer.owned_bytes(value)
+            size = _block_bytes(size + <Py_ssize_t>known[3])
         found = PyDict_GetItem(names, text)
         if found != NULL:
             seen += 1

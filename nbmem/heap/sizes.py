@@ -207,11 +207,19 @@ def _pandas_bytes(pandas: Any, value: Any) -> int:
     if issubclass(type(value), pandas.Index):
         return _index_bytes(pandas, value)
     manager = object.__getattribute__(value, "_mgr")
+    numpy, plain = sys.modules["numpy"], pandas.RangeIndex
     total = 0
     for axis in manager.axes:
-        total += _index_bytes(pandas, axis)
+        if type(axis) is not plain:
+            total += _index_bytes(pandas, axis)
     for block in manager.blocks:
-        total += _array_bytes(block.values)
+        array = block.values
+        if type(array) is numpy.ndarray:
+            # of a block that owns its data, the usual one, without a call
+            size = int(array.nbytes)
+            total += block_bytes(size) if array.base is None else _array_bytes(array)
+        else:
+            total += _array_bytes(array)
     return total
 
 
