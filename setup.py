@@ -14,6 +14,7 @@ NATIVE = [
     "nbmem/process/_limitwatch.pyx",
     "nbmem/heap/_names.pyx",
     "nbmem/heap/_dominators.pyx",
+    "nbmem/heap/_walk.pyx",
     "nbmem/tracing/_records.pyx",
     "nbmem/tracing/_lineprobe.pyx",
 ]

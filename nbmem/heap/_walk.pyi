@@ -1,0 +1,22 @@
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+ITEMSIZE_AT_1: int
+ITEMSIZE_AT_2: int
+
+def walk(
+    starts: list[Any] | None, ends: list[int], rules: list[type], ndarray: type | None, itemsize_at: int
+) -> dict[str, Any]: ...
+def measured(value: object) -> int: ...
+def itemsize_of(array: object, offset: int) -> int: ...
+def select(
+    indptr: NDArray[np.uint32], indices: NDArray[np.uint32], keep: NDArray[np.uint8]
+) -> tuple[NDArray[np.uint32], NDArray[np.uint32]]: ...
+def refers_to(
+    indptr: NDArray[np.uint32],
+    indices: NDArray[np.uint32],
+    nodes: NDArray[np.uint32],
+    marked: NDArray[np.uint8],
+) -> NDArray[np.uint8]: ...

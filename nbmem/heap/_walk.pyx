@@ -1,0 +1,1101 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
+"""Walk all objects of the process and write down what they are and what they refer to.
+
+The GIL is held from the first object to the last, the collector is off, no code of Python's or of the
+user's runs, and nothing is allocated but plain memory: the picture is of one moment. The twin is in
+``_walk_twin.py``.
+"""
+
+cimport cython
+from cpython.buffer cimport PyBuffer_FillInfo
+from cpython.exc cimport PyErr_CheckSignals
+from cpython.object cimport PyObject, PyTypeObject
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free, malloc, realloc
+from libc.string cimport memcpy, memset, strchr, strcmp
+
+import mmap
+import sys
+
+import numpy as np
+
+from nbmem._errors import NotMeasured
+
+ctypedef int (*visitproc)(PyObject *op, void *arg) noexcept
+ctypedef PyObject *(*unary)(PyObject *op, PyObject *nothing) noexcept
+
+cdef extern from "Python.h":
+    ctypedef struct PyThreadState:
+        pass
+    ctypedef struct PyInterpreterState:
+        pass
+    PyInterpreterState *PyInterpreterState_Get() noexcept
+    PyThreadState *PyInterpreterState_ThreadHead(PyInterpreterState *) noexcept
+    PyThreadState *PyThreadState_Next(PyThreadState *) noexcept
+    PyTypeObject *Py_TYPE(PyObject *) noexcept
+    Py_ssize_t Py_SIZE(PyObject *) noexcept
+    PyObject *_PyType_Lookup(PyTypeObject *, PyObject *) noexcept
+    int PyType_IsSubtype(PyTypeObject *, PyTypeObject *) noexcept
+    PyTypeObject PyLong_Type, PyUnicode_Type, PyCode_Type, PyModule_Type, PyDict_Type, PyList_Type
+    PyTypeObject PySet_Type, PyFrozenSet_Type, PyType_Type, PyFrame_Type, PyCFunction_Type, PyBaseObject_Type
+    int PyGC_Disable() noexcept
+    int PyGC_Enable() noexcept
+    Py_ssize_t PyLong_AsSsize_t(PyObject *) noexcept
+    void Py_DECREF(PyObject *) noexcept
+    void PyErr_Clear() noexcept
+
+cdef extern from "_objects.h":
+    """
+    #define NBMEM_TRAVERSE(type, op, visit, arg) ((type)->tp_traverse((op), (visitproc)(visit), (arg)))
+    #define NBMEM_ALWAYS_TRAVERSED(type) (((type)->tp_flags & Py_TPFLAGS_HAVE_GC) && (type)->tp_traverse != NULL && (type)->tp_is_gc == NULL)
+    #define NBMEM_HAS_MANAGED_DICT(type) (((type)->tp_flags & Py_TPFLAGS_MANAGED_DICT) && ((type)->tp_flags & Py_TPFLAGS_HEAPTYPE))
+    #define NBMEM_NAME(type) ((type)->tp_name)
+    static PyTypeObject *nbmem_defining(PyObject *descr) { return PyDescr_TYPE(descr); }
+    static void *nbmem_method(PyObject *descr)
+    {
+        PyMethodDef *method = Py_IS_TYPE(descr, &PyMethodDescr_Type) ? ((PyMethodDescrObject *)descr)->d_method : NULL;
+        return method != NULL && method->ml_flags == METH_NOARGS ? (void *)method->ml_meth : NULL;
+    }
+    #define NBMEM_IS_INTERNED(op) (PyUnicode_CHECK_INTERNED(op) != 0)
+    #define NBMEM_IS_HEAP_TYPE(op) (((PyTypeObject *)(op))->tp_flags & Py_TPFLAGS_HEAPTYPE)
+    static uint64_t nbmem_thread_number(PyThreadState *thread) { return (uint64_t)thread->thread_id; }
+    #pragma pack(push, 4)
+    typedef struct { uint64_t address; uint32_t node; } NbmemSlot;
+    #pragma pack(pop)
+    """
+    uint32_t IMMORTAL "NBMEM_IMMORTAL"
+    int SEES_FRAMES "NBMEM_SEES_FRAMES"
+    Py_ssize_t ITEMSIZE_1 "NBMEM_ITEMSIZE_1"
+    Py_ssize_t ITEMSIZE_2 "NBMEM_ITEMSIZE_2"
+    int OWNDATA "NBMEM_OWNDATA"
+    ctypedef struct NbmemArray:
+        char *data
+        int nd
+        PyObject *base
+        PyObject *descr
+        int flags
+    ctypedef struct NbmemDtype:
+        char kind
+    void prefetch "NBMEM_PREFETCH" (const void *) noexcept
+    uint32_t nbmem_refcount(PyObject *) noexcept
+    Py_ssize_t nbmem_block(Py_ssize_t, Py_ssize_t) noexcept
+    Py_ssize_t nbmem_head(PyTypeObject *) noexcept
+    Py_ssize_t nbmem_values(PyObject *, PyTypeObject *) noexcept
+    Py_ssize_t nbmem_inline_values(PyTypeObject *) noexcept
+    Py_ssize_t nbmem_dict_table(PyObject *, Py_ssize_t) noexcept
+    Py_ssize_t nbmem_int_bytes(PyObject *) noexcept
+    Py_ssize_t nbmem_str_bytes(PyObject *, Py_ssize_t *) noexcept
+    Py_ssize_t nbmem_list_table(PyObject *) noexcept
+    Py_ssize_t nbmem_set_table(PyObject *) noexcept
+    void nbmem_visit_dict(PyObject *, visitproc, void *) noexcept
+    void nbmem_visit_type(PyObject *, visitproc, void *) noexcept
+    void nbmem_visit_code(PyObject *, visitproc, void *) noexcept
+    void nbmem_visit_descriptor(PyObject *, visitproc, void *) noexcept
+    void nbmem_visit_frame(void *, visitproc, void *) noexcept
+    int nbmem_is_descriptor(PyTypeObject *) noexcept
+    int nbmem_has_traverse(PyObject *, PyTypeObject *) noexcept
+    Py_ssize_t nbmem_array_length(PyObject *) noexcept
+    Py_ssize_t nbmem_array_itemsize(PyObject *, Py_ssize_t) noexcept
+    int nbmem_collecting() noexcept
+    int nbmem_each_tracked(int (*)(PyObject *, int, void *) noexcept, void *) noexcept
+    int nbmem_signalled() noexcept
+    void *nbmem_frame_code(void *) noexcept
+    PyObject *nbmem_frame_globals(void *) noexcept
+    int nbmem_frame_line(void *) noexcept
+    int traverse "NBMEM_TRAVERSE" (PyTypeObject *, PyObject *, visitproc, void *) noexcept
+    int always_traversed "NBMEM_ALWAYS_TRAVERSED" (PyTypeObject *) noexcept
+    int has_managed_dict "NBMEM_HAS_MANAGED_DICT" (PyTypeObject *) noexcept
+    int is_heap_type "NBMEM_IS_HEAP_TYPE" (PyObject *) noexcept
+    int is_interned "NBMEM_IS_INTERNED" (PyObject *) noexcept
+    const char *type_name "NBMEM_NAME" (PyTypeObject *) noexcept
+    PyTypeObject *nbmem_defining(PyObject *) noexcept
+    void *nbmem_method(PyObject *) noexcept
+    ctypedef struct NbmemSlot:
+        uint64_t address
+        uint32_t node
+    uint64_t thread_number "nbmem_thread_number" (PyThreadState *) noexcept
+    void *nbmem_top_frame(PyThreadState *) noexcept
+    void *nbmem_outer_frame(void *) noexcept
+
+cdef enum:
+    WAITING = 2048  # references that are noted before they are looked up, so that memory can be asked ahead
+    AHEAD = 12
+    # states of nodes: 0 to 3 is the generation of the collector that an object is in
+    UNTRACKED = 4
+    INTERNED = 5
+    STATIC = 6
+    NO_OBJECT = 7
+    SMALLEST_OWNER = 1024  # bytes of a numpy array in whose data others' buffers may lie
+    QUEUE_BLOCK = 528  # 64 items and two links
+    # why a walk fails
+    NO_MEMORY = 1
+    TOO_MANY = 2
+    SIGNALLED = 3
+
+cdef uint32_t END = 0xFFFFFFFF  # stands in the table for what is not followed
+cdef uint64_t MOST = 0xFFFFFFF0
+
+# How the objects of a type are sized.
+cdef enum:
+    ALIKE = 0  # all have the same
+    ITEMS = 1  # the basic size and so many items
+    INTEGER = 2
+    TEXT = 3
+    LIST = 4
+    MAPPING = 5
+    SET = 6
+    ARRAY = 7  # numpy's
+    METHOD = 8  # a method in C that is known to be harmless
+    QUEUE = 9  # the same, in blocks of 64
+    ASKED = 10  # a method of somebody's: asked after the walk
+
+# What tp_traverse leaves out.
+cdef enum:
+    NOTHING = 0
+    KEYS = 1
+    TYPE_PARTS = 2
+    CODE_PARTS = 3
+    NAME_PARTS = 4
+    ELEMENTS = 5
+
+# What is found out about a type, once.
+ctypedef struct Plan:
+    PyTypeObject *type
+    unary measure
+    int64_t head  # bytes in front of the object, and of its values where they are part of it
+    int64_t fixed
+    Py_ssize_t basic
+    Py_ssize_t item
+    uint8_t sizing
+    uint8_t rest
+    uint8_t traversed  # 0: never, 1: always, 2: ask
+    uint8_t managed
+    uint8_t skipped  # in a partial walk: not followed
+    int32_t rule  # the number of the rule for such objects, asked after the walk; -1: none
+
+# Where a structured array has objects.
+ctypedef struct Layout:
+    PyObject *descr
+    Py_ssize_t itemsize
+    Py_ssize_t count  # 0: no objects
+    Py_ssize_t *offsets
+
+ctypedef struct Walk:
+    uint64_t *addresses
+    uint32_t *types
+    int64_t *sizes
+    uint32_t *refcounts
+    uint32_t *begins
+    uint8_t *states
+    Py_ssize_t count, room
+    uint32_t *targets
+    Py_ssize_t target_count, target_room
+    NbmemSlot *slots
+    uint64_t mask
+    PyObject **waiting
+    Py_ssize_t waiting_count
+    Plan *plans
+    Py_ssize_t plan_count, plan_room
+    NbmemSlot *plan_slots
+    uint64_t plan_mask
+    PyTypeObject *last_type
+    uint32_t last_plan
+    # objects that are asked after the walk: node, object, rule (-1: its size)
+    uint32_t *asked_nodes
+    PyObject **asked
+    int32_t *asked_rules
+    Py_ssize_t asked_count, asked_room
+    # numpy arrays with data of their own
+    uint32_t *owner_nodes
+    uint64_t *owner_data
+    Py_ssize_t owner_count, owner_room
+    Layout *layouts
+    Py_ssize_t layout_count
+    uint64_t *ends
+    Py_ssize_t end_count
+    PyTypeObject **rules
+    Py_ssize_t rule_count
+    Py_ssize_t page
+    PyTypeObject *ndarray
+    Py_ssize_t itemsize_at
+    Py_ssize_t frame_count
+    int partial
+    int failed
+
+
+
+cdef Py_ssize_t PAGE = mmap.PAGESIZE
+# Types of these keep their sizes in plain C; what the methods of other libraries do nobody knows.
+cdef frozenset HARMLESS = frozenset(name.encode() for name in sys.stdlib_module_names) | {b"numpy"}
+cdef str SIZEOF = sys.intern("__sizeof__")
+
+
+@cython.final
+cdef class Memory:
+    """A block of plain memory that an array may use, freed with the last of them."""
+
+    cdef void *data
+    cdef Py_ssize_t size
+
+    def __getbuffer__(self, Py_buffer *view, int flags):
+        PyBuffer_FillInfo(view, self, self.data, self.size, 0, flags)
+
+    def __dealloc__(self):
+        free(self.data)
+
+
+cdef Memory _handed_over(void **data, size_t size):
+    """Give away an array, cut to its size."""
+    cdef Memory memory = Memory.__new__(Memory)
+    cdef void *cut = realloc(data[0], size if size else 1)
+    memory.data = data[0] if cut == NULL else cut
+    memory.size = size
+    data[0] = NULL
+    return memory
+
+
+# -- the table from addresses to nodes --
+
+
+cdef inline uint64_t _place(uint64_t address) noexcept:
+    # What lies together in memory lies together in the table: within 64 KiB slots follow addresses.
+    return ((address >> 16) * <uint64_t>0x9E3779B97F4A7C15 >> 32) + (address >> 4 & 0xFFF)
+
+
+cdef inline NbmemSlot *_find(NbmemSlot *slots, uint64_t mask, uint64_t address) noexcept:
+    """Find the slot of an address, or the empty one where it belongs."""
+    cdef uint64_t at = _place(address) & mask
+    while slots[at].address != address and slots[at].address != 0:
+        at = (at + 1) & mask
+    return &slots[at]
+
+
+cdef bint _grow_table(Walk *walk) noexcept:
+    """Make the table twice as large. It is made anew from the addresses, so that there is never a second one."""
+    cdef uint64_t size = (walk.mask + 1) * 2
+    cdef NbmemSlot *slot
+    cdef Py_ssize_t i
+    free(walk.slots)
+    walk.slots = <NbmemSlot *>calloc(size, sizeof(NbmemSlot))
+    if walk.slots == NULL:
+        walk.failed = NO_MEMORY
+        return False
+    walk.mask = size - 1
+    for i in range(walk.count):
+        slot = _find(walk.slots, walk.mask, walk.addresses[i])
+        slot.address = walk.addresses[i]
+        slot.node = <uint32_t>i
+    for i in range(walk.end_count):
+        slot = _find(walk.slots, walk.mask, walk.ends[i])
+        slot.address = walk.ends[i]
+        slot.node = END
+    return True
+
+
+cdef bint _resized(void **array, Py_ssize_t room, size_t item) noexcept:
+    cdef void *larger = realloc(array[0], room * item)
+    if larger == NULL:
+        return False
+    array[0] = larger
+    return True
+
+
+cdef bint _grow_nodes(Walk *walk) noexcept:
+    cdef Py_ssize_t room = walk.room * 2
+    if (
+        not _resized(<void **>&walk.addresses, room, sizeof(uint64_t))
+        or not _resized(<void **>&walk.types, room, sizeof(uint32_t))
+        or not _resized(<void **>&walk.sizes, room, sizeof(int64_t))
+        or not _resized(<void **>&walk.refcounts, room, sizeof(uint32_t))
+        or not _resized(<void **>&walk.begins, room + 1, sizeof(uint32_t))
+        or not _resized(<void **>&walk.states, room, 1)
+    ):
+        walk.failed = NO_MEMORY
+        return False
+    walk.room = room
+    return True
+
+
+cdef uint32_t _node(Walk *walk, uint64_t address) noexcept:
+    """Give the node of an address, a new one if need be; END where none is wanted, or no memory is left."""
+    cdef NbmemSlot *slot = _find(walk.slots, walk.mask, address)
+    cdef Plan *plan
+    if slot.address:
+        return slot.node
+    if walk.partial:
+        plan = _plan_of(walk, Py_TYPE(<PyObject *>address))
+        if plan == NULL:
+            return END
+        if plan.skipped:
+            return END
+    if walk.count >= walk.room and not _grow_nodes(walk):
+        return END
+    if <uint64_t>walk.count >= MOST:
+        walk.failed = TOO_MANY
+        return END
+    if <uint64_t>(walk.count + walk.end_count) * 10 >= (walk.mask + 1) * 7:
+        if not _grow_table(walk):
+            return END
+        slot = _find(walk.slots, walk.mask, address)
+    slot.address = address
+    slot.node = <uint32_t>walk.count
+    walk.addresses[walk.count] = address
+    walk.states[walk.count] = UNTRACKED
+    walk.count += 1
+    return slot.node
+
+
+cdef void _add_start(Walk *walk, uint64_t address) noexcept:
+    """Let an object be a node, whatever its type."""
+    cdef int partial = walk.partial
+    walk.partial = 0
+    _node(walk, address)
+    walk.partial = partial
+
+
+cdef int _add_tracked(PyObject *op, int generation, void *arg) noexcept:
+    cdef Walk *walk = <Walk *>arg
+    cdef uint32_t node = _node(walk, <uint64_t>op)
+    if walk.failed:
+        return 1
+    if node != END:
+        walk.states[node] = <uint8_t>generation
+    return 0
+
+
+# -- references --
+
+
+cdef void _look_up(Walk *walk) noexcept:
+    """Turn the references that were noted into nodes."""
+    cdef Py_ssize_t i, n = walk.waiting_count
+    cdef uint32_t node
+    if walk.target_count + n > walk.target_room:
+        if not _resized(<void **>&walk.targets, walk.target_room * 2 + n, sizeof(uint32_t)):
+            walk.failed = NO_MEMORY
+            return
+        walk.target_room = walk.target_room * 2 + n
+    for i in range(n):
+        if i + AHEAD < n:
+            prefetch(&walk.slots[_place(<uint64_t>walk.waiting[i + AHEAD]) & walk.mask])
+        node = _node(walk, <uint64_t>walk.waiting[i])
+        if walk.failed:
+            return
+        walk.targets[walk.target_count] = node
+        walk.target_count += 1
+    walk.waiting_count = 0
+
+
+cdef int _visit(PyObject *op, void *arg) noexcept:
+    cdef Walk *walk = <Walk *>arg
+    if op == NULL or walk.failed:
+        return 0
+    walk.waiting[walk.waiting_count] = op
+    walk.waiting_count += 1
+    if walk.waiting_count == WAITING:
+        _look_up(walk)
+        if walk.failed:
+            walk.waiting_count = 0
+    return 0
+
+
+# -- types --
+
+
+cdef Plan *_plan_of(Walk *walk, PyTypeObject *type) noexcept:
+    """Give what is known about a type; NULL if no memory is left."""
+    cdef NbmemSlot *slot
+    cdef uint64_t size
+    cdef Py_ssize_t i
+    if type == walk.last_type:
+        return &walk.plans[walk.last_plan]
+    slot = _find(walk.plan_slots, walk.plan_mask, <uint64_t>type)
+    if not slot.address:
+        if walk.plan_count == walk.plan_room:
+            if not _resized(<void **>&walk.plans, walk.plan_room * 2, sizeof(Plan)):
+                walk.failed = NO_MEMORY
+                return NULL
+            walk.plan_room *= 2
+            free(walk.plan_slots)
+            size = walk.plan_room * 2
+            walk.plan_slots = <NbmemSlot *>calloc(size, sizeof(NbmemSlot))
+            if walk.plan_slots == NULL:
+                walk.failed = NO_MEMORY
+                return NULL
+            walk.plan_mask = size - 1
+            for i in range(1, walk.plan_count):
+                slot = _find(walk.plan_slots, walk.plan_mask, <uint64_t>walk.plans[i].type)
+                slot.address = <uint64_t>walk.plans[i].type
+                slot.node = <uint32_t>i
+            slot = _find(walk.plan_slots, walk.plan_mask, <uint64_t>type)
+        slot.address = <uint64_t>type
+        slot.node = <uint32_t>walk.plan_count
+        _make_plan(walk, &walk.plans[walk.plan_count], type)
+        walk.plan_count += 1
+    walk.last_type = type
+    walk.last_plan = slot.node
+    return &walk.plans[slot.node]
+
+
+cdef void _make_plan(Walk *walk, Plan *plan, PyTypeObject *type) noexcept:
+    cdef PyObject *method
+    cdef PyTypeObject *defining
+    cdef Py_ssize_t i
+    cdef const char *name
+    plan.type = type
+    plan.measure = NULL
+    plan.head = nbmem_head(type)
+    plan.basic = type.tp_basicsize + nbmem_inline_values(type)
+    plan.item = type.tp_itemsize
+    plan.managed = has_managed_dict(type)
+    plan.traversed = 1 if always_traversed(type) else 2 if type.tp_traverse != NULL else 0
+    plan.skipped = walk.partial and (
+        PyType_IsSubtype(type, &PyType_Type)
+        or PyType_IsSubtype(type, &PyModule_Type)
+        or type == &PyFrame_Type
+        or type == &PyCFunction_Type
+    )
+    plan.rest = NOTHING
+    if PyType_IsSubtype(type, &PyDict_Type):
+        plan.rest = KEYS
+    elif PyType_IsSubtype(type, &PyType_Type):
+        plan.rest = TYPE_PARTS
+    elif type == &PyCode_Type:
+        plan.rest = CODE_PARTS
+    elif nbmem_is_descriptor(type):
+        plan.rest = NAME_PARTS
+    elif walk.ndarray != NULL and PyType_IsSubtype(type, walk.ndarray):
+        plan.rest = ELEMENTS
+    plan.rule = -1
+    for i in range(walk.rule_count):
+        if PyType_IsSubtype(type, walk.rules[i]):
+            plan.rule = <int32_t>i
+    # how its objects are sized
+    plan.sizing = ASKED
+    method = _PyType_Lookup(type, <PyObject *>SIZEOF)
+    if method != NULL:
+        plan.measure = <unary>nbmem_method(method)
+    if plan.measure != NULL:
+        defining = nbmem_defining(method)
+        name = type_name(defining)
+        if defining == &PyBaseObject_Type:
+            plan.sizing = ITEMS if plan.item else ALIKE
+        elif defining == &PyLong_Type:
+            plan.sizing = INTEGER
+        elif defining == &PyUnicode_Type:
+            plan.sizing = TEXT
+        elif defining == &PyList_Type:
+            plan.sizing = LIST
+        elif defining == &PyDict_Type:
+            plan.sizing = MAPPING
+        elif defining == &PySet_Type or defining == &PyFrozenSet_Type:
+            plan.sizing = SET
+        elif defining == walk.ndarray and walk.itemsize_at:
+            plan.sizing = ARRAY
+        elif strcmp(name, b"collections.deque") == 0:
+            plan.sizing = QUEUE
+        elif _is_harmless(name):
+            plan.sizing = METHOD
+    plan.fixed = nbmem_block(plan.head + plan.basic, walk.page)
+
+
+cdef bint _is_harmless(const char *name) noexcept:
+    """Tell whether a type's methods are the interpreter's or numpy's, by its name in C."""
+    cdef const char *dot = strchr(name, c".")
+    if dot == NULL:
+        return True
+    return name[: dot - name] in HARMLESS
+
+
+cdef int64_t _measured(PyObject *op, Plan *plan) noexcept:
+    """Size an object by its method; -1 if that fails."""
+    cdef PyObject *answer = plan.measure(op, NULL)
+    cdef Py_ssize_t size
+    if answer == NULL:
+        PyErr_Clear()
+        return -1
+    size = PyLong_AsSsize_t(answer)
+    Py_DECREF(answer)
+    if size < 0:
+        PyErr_Clear()
+        return -1
+    return size
+
+
+cdef int64_t _shallow(Walk *walk, PyObject *op, Plan *plan) noexcept:
+    """Size an object and the blocks that it owns, as the allocator counts."""
+    cdef int64_t size
+    cdef Py_ssize_t count, more
+    cdef NbmemArray *array
+    if plan.sizing == ALIKE:
+        size = plan.fixed
+    elif plan.sizing == ITEMS:
+        count = Py_SIZE(op)
+        size = nbmem_block(plan.head + plan.basic + plan.item * (-count if count < 0 else count), walk.page)
+    elif plan.sizing == TEXT:
+        count = nbmem_str_bytes(op, &more)
+        if count < 0:
+            size = _measured(op, plan)
+            size = plan.fixed if size < 0 else nbmem_block(plan.head + size, walk.page)
+        else:
+            size = nbmem_block(plan.head + count, walk.page) + nbmem_block(more, walk.page)
+    elif plan.sizing == INTEGER:
+        size = nbmem_block(plan.head + nbmem_int_bytes(op), walk.page)
+    elif plan.sizing == LIST:
+        size = plan.fixed + nbmem_block(nbmem_list_table(op), walk.page)
+    elif plan.sizing == MAPPING:
+        size = plan.fixed + nbmem_dict_table(op, walk.page)
+    elif plan.sizing == SET:
+        size = plan.fixed + nbmem_block(nbmem_set_table(op), walk.page)
+    elif plan.sizing == ARRAY:
+        array = <NbmemArray *>op
+        size = plan.fixed + nbmem_block(2 * array.nd * <Py_ssize_t>sizeof(Py_ssize_t), walk.page)
+        if array.flags & OWNDATA:
+            more = nbmem_array_length(op) * nbmem_array_itemsize(op, walk.itemsize_at)
+            size += nbmem_block(more if more else 1, walk.page)
+    elif plan.sizing == ASKED:
+        size = plan.fixed
+    else:
+        size = _measured(op, plan)
+        if plan.rest == TYPE_PARTS and not is_heap_type(op):
+            size = 0  # part of a library, nothing that is allocated
+        elif size < 0:
+            size = plan.fixed
+        else:
+            size = _blocks(plan.head, plan.basic, plan.item, size, plan.sizing == QUEUE)
+    if plan.managed:
+        size += nbmem_block(nbmem_values(op, plan.type), walk.page)
+    return size
+
+
+cdef int64_t _blocks(Py_ssize_t head, Py_ssize_t basic, Py_ssize_t item, int64_t size, bint queue) noexcept:
+    """Spread what a method tells over the object and what it owns beside it."""
+    cdef int64_t rest = size - basic
+    if item or rest <= 0:
+        return nbmem_block(head + size, PAGE)
+    if queue:
+        return nbmem_block(head + basic, PAGE) + rest // QUEUE_BLOCK * nbmem_block(QUEUE_BLOCK, PAGE)
+    return nbmem_block(head + basic, PAGE) + nbmem_block(rest, PAGE)
+
+
+# -- numpy --
+
+
+cdef Layout *_layout_of(Walk *walk, PyObject *descr) noexcept:
+    """Tell where the elements of a structured array have objects; NULL if no memory is left."""
+    cdef Py_ssize_t i
+    cdef Layout *layout
+    for i in range(walk.layout_count):
+        if walk.layouts[i].descr == descr:
+            return &walk.layouts[i]
+    if not _resized(<void **>&walk.layouts, walk.layout_count + 1, sizeof(Layout)):
+        walk.failed = NO_MEMORY
+        return NULL
+    layout = &walk.layouts[walk.layout_count]
+    layout.descr = descr
+    layout.count = 0
+    layout.itemsize = 0
+    layout.offsets = NULL
+    walk.layout_count += 1
+    try:
+        offsets = []
+        _add_offsets(<object>descr, 0, offsets)
+        layout.itemsize = (<object>descr).itemsize
+        layout.offsets = <Py_ssize_t *>malloc((len(offsets) + 1) * sizeof(Py_ssize_t))
+        if layout.offsets == NULL:
+            walk.failed = NO_MEMORY
+            return NULL
+        for i in range(len(offsets)):
+            layout.offsets[i] = offsets[i]
+        layout.count = len(offsets)
+    except Exception:  # noqa: BLE001  # a dtype of somebody's: its elements are not seen then
+        layout.count = 0
+    return layout
+
+
+cdef _add_offsets(dtype, Py_ssize_t offset, list offsets):
+    """List where one element has objects. All that is asked of a dtype is C."""
+    cdef Py_ssize_t i
+    if not dtype.hasobject:
+        return
+    if dtype.subdtype is not None:
+        base, shape = dtype.subdtype
+        count = 1
+        for length in shape:
+            count *= length
+        for i in range(count):
+            _add_offsets(base, offset + i * base.itemsize, offsets)
+    elif dtype.fields is not None:
+        for field in dtype.fields.values():
+            _add_offsets(field[0], offset + field[1], offsets)
+    else:
+        offsets.append(offset)
+
+
+cdef void _visit_array(Walk *walk, PyObject *op, uint32_t node) noexcept:
+    cdef NbmemArray *array = <NbmemArray *>op
+    cdef Py_ssize_t i, k, count
+    cdef char kind
+    cdef char *at
+    cdef Layout *layout
+    _visit(array.base, walk)
+    _visit(array.descr, walk)
+    if not array.flags & OWNDATA or array.data == NULL:
+        return
+    count = nbmem_array_length(op)
+    if walk.sizes[node] >= SMALLEST_OWNER:
+        _note_owner(walk, node, <uint64_t>array.data)
+    kind = (<NbmemDtype *>array.descr).kind
+    if kind == c"O":
+        for i in range(count):
+            _visit((<PyObject **>array.data)[i], walk)
+    elif kind == c"V":
+        layout = _layout_of(walk, array.descr)
+        if layout == NULL or layout.count == 0:
+            return
+        at = array.data
+        for i in range(count):
+            for k in range(layout.count):
+                memcpy(&op, at + layout.offsets[k], sizeof(op))  # it may not be aligned
+                _visit(op, walk)
+            at += layout.itemsize
+
+
+cdef void _note_owner(Walk *walk, uint32_t node, uint64_t data) noexcept:
+    if walk.owner_count == walk.owner_room:
+        if not _resized(<void **>&walk.owner_nodes, walk.owner_room * 2 + 16, sizeof(uint32_t)) or not _resized(
+            <void **>&walk.owner_data, walk.owner_room * 2 + 16, sizeof(uint64_t)
+        ):
+            walk.failed = NO_MEMORY
+            return
+        walk.owner_room = walk.owner_room * 2 + 16
+    walk.owner_nodes[walk.owner_count] = node
+    walk.owner_data[walk.owner_count] = data
+    walk.owner_count += 1
+
+
+cdef void _note_asked(Walk *walk, uint32_t node, PyObject *op, int32_t rule) noexcept:
+    if walk.asked_count == walk.asked_room:
+        if (
+            not _resized(<void **>&walk.asked_nodes, walk.asked_room * 2 + 16, sizeof(uint32_t))
+            or not _resized(<void **>&walk.asked, walk.asked_room * 2 + 16, sizeof(PyObject *))
+            or not _resized(<void **>&walk.asked_rules, walk.asked_room * 2 + 16, sizeof(int32_t))
+        ):
+            walk.failed = NO_MEMORY
+            return
+        walk.asked_room = walk.asked_room * 2 + 16
+    walk.asked_nodes[walk.asked_count] = node
+    walk.asked[walk.asked_count] = op
+    walk.asked_rules[walk.asked_count] = rule
+    walk.asked_count += 1
+
+
+# -- the walk --
+
+
+cdef void _take_down(Walk *walk, uint32_t node) noexcept:
+    """Write down one object, and note what it refers to."""
+    cdef PyObject *op = <PyObject *>walk.addresses[node]
+    cdef PyTypeObject *type = Py_TYPE(op)
+    cdef Plan *plan = _plan_of(walk, type)
+    cdef Plan known
+    if plan == NULL:
+        return
+    walk.types[node] = walk.last_plan
+    walk.refcounts[node] = nbmem_refcount(op)
+    walk.sizes[node] = _shallow(walk, op, plan)
+    if walk.states[node] == UNTRACKED:
+        if plan.sizing == TEXT and is_interned(op):
+            walk.states[node] = INTERNED
+        elif plan.rest == TYPE_PARTS and not is_heap_type(op):
+            walk.states[node] = STATIC
+    if plan.sizing == ASKED:
+        _note_asked(walk, node, op, -1)
+    if plan.rule >= 0:
+        _note_asked(walk, node, op, plan.rule)
+    known = plan[0]  # new types may come while its references are looked up, and the plans be moved
+    if known.traversed == 1 or known.traversed == 2 and nbmem_has_traverse(op, type):
+        traverse(type, op, _visit, walk)
+    if known.rest == KEYS:
+        nbmem_visit_dict(op, _visit, walk)
+    elif known.rest == ELEMENTS:
+        _visit_array(walk, op, node)
+    elif known.rest == TYPE_PARTS:
+        nbmem_visit_type(op, _visit, walk)
+    elif known.rest == CODE_PARTS:
+        nbmem_visit_code(op, _visit, walk)
+    elif known.rest == NAME_PARTS:
+        nbmem_visit_descriptor(op, _visit, walk)
+
+
+cdef void _go(Walk *walk) noexcept:
+    """Take down node after node, those that come to light meanwhile too."""
+    cdef Py_ssize_t node = 0, i
+    while not walk.failed:
+        while node < walk.count:
+            if node + AHEAD < walk.count:
+                prefetch(<void *>walk.addresses[node + AHEAD])
+            walk.begins[node] = <uint32_t>(walk.target_count + walk.waiting_count)
+            if node < walk.frame_count:
+                walk.types[node] = 0
+                walk.states[node] = NO_OBJECT
+                walk.sizes[node] = 0
+                walk.refcounts[node] = 1  # the thread's
+                nbmem_visit_frame(<void *>walk.addresses[node], _visit, walk)
+            else:
+                _take_down(walk, <uint32_t>node)
+            node += 1
+            if walk.failed:
+                return
+            if not node & 0xFFFF:
+                if nbmem_signalled():
+                    walk.failed = SIGNALLED
+                    return
+                if <uint64_t>walk.target_count + WAITING >= MOST:
+                    walk.failed = TOO_MANY
+                    return
+        if not walk.waiting_count:
+            break
+        _look_up(walk)
+    walk.begins[walk.count] = <uint32_t>walk.target_count
+
+
+cdef bint _set_up(Walk *walk, list ends, list rules, ndarray, Py_ssize_t itemsize_at) noexcept:
+    cdef Py_ssize_t i, room = 1 << 10 if walk.partial else 1 << 16
+    walk.room = room
+    walk.addresses = <uint64_t *>malloc(room * sizeof(uint64_t))
+    walk.types = <uint32_t *>malloc(room * sizeof(uint32_t))
+    walk.sizes = <int64_t *>malloc(room * sizeof(int64_t))
+    walk.refcounts = <uint32_t *>malloc(room * sizeof(uint32_t))
+    walk.begins = <uint32_t *>malloc((room + 1) * sizeof(uint32_t))
+    walk.states = <uint8_t *>malloc(room)
+    walk.target_room = 2 * room
+    walk.targets = <uint32_t *>malloc(walk.target_room * sizeof(uint32_t))
+    walk.waiting = <PyObject **>malloc(WAITING * sizeof(PyObject *))
+    walk.mask = 2 * room - 1
+    walk.end_count = len(ends)
+    while <uint64_t>(walk.end_count + 1) * 4 > walk.mask:
+        walk.mask = walk.mask * 2 + 1
+    walk.slots = <NbmemSlot *>calloc(walk.mask + 1, sizeof(NbmemSlot))
+    walk.plan_room = 1024
+    walk.plans = <Plan *>malloc(walk.plan_room * sizeof(Plan))
+    walk.plan_mask = 2 * walk.plan_room - 1
+    walk.plan_slots = <NbmemSlot *>calloc(walk.plan_mask + 1, sizeof(NbmemSlot))
+    walk.ends = <uint64_t *>malloc((len(ends) + 1) * sizeof(uint64_t))
+    walk.rule_count = len(rules)
+    walk.rules = <PyTypeObject **>malloc((len(rules) + 1) * sizeof(PyTypeObject *))
+    if (
+        walk.addresses == NULL or walk.types == NULL or walk.sizes == NULL or walk.refcounts == NULL
+        or walk.begins == NULL or walk.states == NULL or walk.targets == NULL or walk.waiting == NULL
+        or walk.slots == NULL or walk.plans == NULL or walk.plan_slots == NULL or walk.ends == NULL
+        or walk.rules == NULL
+    ):  # fmt: skip
+        walk.failed = NO_MEMORY
+        return False
+    for i in range(len(ends)):
+        walk.ends[i] = ends[i]
+        _end(walk, walk.ends[i])
+    for i in range(len(rules)):
+        walk.rules[i] = <PyTypeObject *><PyObject *>rules[i]
+    memset(walk.plans, 0, sizeof(Plan))
+    walk.plan_count = 1  # 0 is that of running frames
+    walk.page = PAGE
+    walk.ndarray = NULL if ndarray is None else <PyTypeObject *><PyObject *>ndarray
+    walk.itemsize_at = itemsize_at
+    return True
+
+
+cdef void _end(Walk *walk, uint64_t address) noexcept:
+    cdef NbmemSlot *slot = _find(walk.slots, walk.mask, address)
+    slot.address = address
+    slot.node = END
+
+
+cdef void _tear_down(Walk *walk) noexcept:
+    cdef Py_ssize_t i
+    for i in range(walk.layout_count):
+        free(walk.layouts[i].offsets)
+    free(walk.layouts)
+    free(walk.addresses)
+    free(walk.types)
+    free(walk.sizes)
+    free(walk.refcounts)
+    free(walk.begins)
+    free(walk.states)
+    free(walk.targets)
+    free(walk.slots)
+    free(walk.waiting)
+    free(walk.plans)
+    free(walk.plan_slots)
+    free(walk.asked_nodes)
+    free(walk.asked)
+    free(walk.asked_rules)
+    free(walk.owner_nodes)
+    free(walk.owner_data)
+    free(walk.ends)
+    free(walk.rules)
+
+
+cdef void _add_frames(Walk *walk) noexcept:
+    """Let the frames that run be the first nodes."""
+    cdef PyThreadState *thread = PyInterpreterState_ThreadHead(PyInterpreterState_Get())
+    cdef void *frame
+    while thread != NULL and not walk.failed:
+        frame = nbmem_top_frame(thread)
+        while frame != NULL and not walk.failed:
+            _node(walk, <uint64_t>frame)
+            frame = nbmem_outer_frame(frame)
+        thread = PyThreadState_Next(thread)
+    walk.frame_count = walk.count
+
+
+cdef list _described_frames():
+    """Tell of each running frame, in the order of their nodes: thread, code, line, address of its globals."""
+    cdef list frames = []
+    cdef PyThreadState *thread = PyInterpreterState_ThreadHead(PyInterpreterState_Get())
+    cdef void *frame
+    while thread != NULL:
+        frame = nbmem_top_frame(thread)
+        while frame != NULL:
+            frames.append(
+                (
+                    thread_number(thread),
+                    <object><PyObject *>nbmem_frame_code(frame),
+                    nbmem_frame_line(frame),
+                    <uint64_t>nbmem_frame_globals(frame),
+                )
+            )
+            frame = nbmem_outer_frame(frame)
+        thread = PyThreadState_Next(thread)
+    return frames
+
+
+cdef void _leave_out_ends(Walk *walk) noexcept:
+    """Take the references to what is not followed out of the list."""
+    cdef Py_ssize_t node, i, to = 0, begin = 0
+    for node in range(walk.count):
+        i = begin
+        begin = walk.begins[node + 1]
+        while i < begin:
+            if walk.targets[i] != END:
+                walk.targets[to] = walk.targets[i]
+                to += 1
+            i += 1
+        walk.begins[node + 1] = <uint32_t>to
+    walk.target_count = to
+
+
+cdef int32_t *_surplus(Walk *walk) noexcept:
+    """Count the references to each object that the graph does not show; NULL if no memory is left."""
+    cdef uint32_t *found = <uint32_t *>calloc(walk.count + 1, sizeof(uint32_t))
+    cdef int32_t *surplus = <int32_t *>found
+    cdef Py_ssize_t i
+    cdef int64_t difference
+    if found == NULL:
+        return NULL
+    for i in range(walk.target_count):
+        if i + AHEAD < walk.target_count:
+            prefetch(&found[walk.targets[i + AHEAD]])
+        found[walk.targets[i]] += 1
+    for i in range(walk.count):
+        if walk.refcounts[i] == IMMORTAL:
+            difference = 0x7FFFFFFF
+        else:
+            difference = <int64_t>walk.refcounts[i] - <int64_t>found[i]
+        surplus[i] = <int32_t>max(-0x7FFFFFFF, min(0x7FFFFFFF, difference))
+    return surplus
+
+
+cdef dict _result(Walk *walk):
+    cdef int32_t *surplus
+    cdef Py_ssize_t i
+    free(walk.slots)
+    walk.slots = NULL
+    free(walk.waiting)
+    walk.waiting = NULL
+    if walk.partial:
+        _leave_out_ends(walk)
+    surplus = _surplus(walk)
+    if surplus == NULL:
+        raise MemoryError
+    cdef list types = [None]
+    for i in range(1, walk.plan_count):
+        types.append(<object>walk.plans[i].type)
+    cdef list asked = []
+    for i in range(walk.asked_count):
+        asked.append(<object>walk.asked[i])
+    cdef void *memory = surplus
+    cdef size_t n = walk.count
+    return {
+        "surplus": _handed_over(&memory, n * sizeof(int32_t)),
+        "addresses": _handed_over(<void **>&walk.addresses, n * sizeof(uint64_t)),
+        "type_index": _handed_over(<void **>&walk.types, n * sizeof(uint32_t)),
+        "shallow_bytes": _handed_over(<void **>&walk.sizes, n * sizeof(int64_t)),
+        "refcounts": _handed_over(<void **>&walk.refcounts, n * sizeof(uint32_t)),
+        "states": _handed_over(<void **>&walk.states, n),
+        "indptr": _handed_over(<void **>&walk.begins, (n + 1) * sizeof(uint32_t)),
+        "indices": _handed_over(<void **>&walk.targets, walk.target_count * sizeof(uint32_t)),
+        "types": types,
+        "asked": asked,
+        "asked_nodes": _handed_over(<void **>&walk.asked_nodes, walk.asked_count * sizeof(uint32_t)),
+        "asked_rules": _handed_over(<void **>&walk.asked_rules, walk.asked_count * sizeof(int32_t)),
+        "owner_nodes": _handed_over(<void **>&walk.owner_nodes, walk.owner_count * sizeof(uint32_t)),
+        "owner_data": _handed_over(<void **>&walk.owner_data, walk.owner_count * sizeof(uint64_t)),
+        "frames": [] if walk.partial else _described_frames(),
+    }
+
+
+def walk(list starts, list ends, list rules, ndarray, Py_ssize_t itemsize_at):
+    """Take down the objects of the process.
+
+    Parameters
+    ----------
+    starts : list or None
+        Objects to start from; None: all that the collector knows, and the frames that run.
+    ends : list of int
+        Addresses of objects that are left out and not followed.
+    rules : list of type
+        Objects of these types, and of types derived from them, are listed in ``asked``.
+    ndarray : type or None
+        numpy's, if it is loaded.
+    itemsize_at : int
+        Where a dtype has its item size; 0: unknown.
+
+    Returns
+    -------
+    dict
+        Memory of the arrays, and lists; see ``capture.py``.
+
+    Raises
+    ------
+    MemoryError
+        If there is not enough for the arrays; all is freed then.
+    NotMeasured
+        If the collector is at work, or signals come without end.
+    """
+    cdef Walk walk
+    cdef int was_enabled
+    cdef Py_ssize_t i, attempt
+    for attempt in range(20):
+        if nbmem_collecting():
+            raise NotMeasured("the garbage collector is at work (a finalizer runs): try again after it")
+        memset(&walk, 0, sizeof(Walk))
+        walk.partial = starts is not None
+        was_enabled = PyGC_Disable()
+        try:
+            if _set_up(&walk, ends, rules, ndarray, itemsize_at):
+                if starts is None:
+                    _add_frames(&walk)
+                    if not walk.failed:
+                        nbmem_each_tracked(_add_tracked, &walk)
+                else:
+                    for i in range(len(starts)):
+                        _add_start(&walk, <uint64_t><PyObject *>starts[i])
+                if not walk.failed:
+                    _go(&walk)
+            if not walk.failed:
+                return _result(&walk)
+        finally:
+            _tear_down(&walk)
+            if was_enabled:
+                PyGC_Enable()
+        if walk.failed == NO_MEMORY:
+            raise MemoryError("not enough memory for a snapshot: about 64 bytes per object are needed")
+        if walk.failed == TOO_MANY:
+            raise NotMeasured("more than 4,294,967,279 objects or references: too many for a snapshot")
+        # A handler may change the heap: it runs between two walks, and may end them.
+        PyErr_CheckSignals()
+    raise NotMeasured("signals arrive faster than the objects can be walked: try again without them")
+
+
+def measured(value):
+    """Size an object by the ``__sizeof__`` of its type, whatever that is.
+
+    Returns
+    -------
+    int
+        Bytes of the blocks that the object is said to own.
+
+    Raises
+    ------
+    Exception
+        What the method raises; TypeError or ValueError if it gives no size.
+    """
+    cdef PyTypeObject *type = Py_TYPE(<PyObject *>value)
+    cdef PyObject *method = _PyType_Lookup(type, <PyObject *>SIZEOF)
+    size = (<object>method).__get__(value, <object>type)()
+    if not isinstance(size, int):
+        raise TypeError("__sizeof__ gave no integer")
+    cdef int64_t bytes_ = size
+    if bytes_ < 0:
+        raise ValueError("__sizeof__ gave a negative number")
+    return _blocks(nbmem_head(type), type.tp_basicsize + nbmem_inline_values(type), type.tp_itemsize, bytes_, False)
+
+
+#: Where dtypes may have their item size: numpy 1, numpy 2.
+ITEMSIZE_AT_1 = ITEMSIZE_1
+ITEMSIZE_AT_2 = ITEMSIZE_2
+
+
+def itemsize_of(array, Py_ssize_t offset):
+    """Read the item size of an array where it is expected; the caller compares."""
+    return nbmem_array_itemsize(<PyObject *>array, offset)
+
+
+# -- on the arrays --
+
+
+def select(const uint32_t[::1] indptr, const uint32_t[::1] indices, const uint8_t[::1] keep):
+    """Leave out nodes, and the references to and from them.
+
+    Parameters
+    ----------
+    indptr : (n + 1,) array of uint32
+    indices : (e,) array of uint32
+    keep : (n,) array of uint8
+        0: the node is left out.
+
+    Returns
+    -------
+    indptr, indices : arrays of uint32
+    """
+    cdef Py_ssize_t n = keep.shape[0], node, i, count = 0, to = 0
+    numbers_array = np.empty(n, np.uint32)
+    cdef uint32_t[::1] numbers = numbers_array
+    cdef uint32_t *targets
+    for node in range(n):
+        numbers[node] = <uint32_t>count
+        count += keep[node] != 0
+    begins_array = np.zeros(count + 1, np.uint32)
+    cdef uint32_t[::1] begins = begins_array
+    targets_array = np.empty(indices.shape[0], np.uint32)
+    cdef uint32_t[::1] kept = targets_array
+    count = 0
+    for node in range(n):
+        if not keep[node]:
+            continue
+        for i in range(indptr[node], indptr[node + 1]):
+            if keep[indices[i]]:
+                kept[to] = numbers[indices[i]]
+                to += 1
+        count += 1
+        begins[count] = <uint32_t>to
+    return begins_array, targets_array[:to].copy() if to < indices.shape[0] * 3 // 4 else targets_array[:to]
+
+
+def refers_to(const uint32_t[::1] indptr, const uint32_t[::1] indices, const uint32_t[::1] nodes, const uint8_t[::1] marked):
+    """Tell which of some nodes refer to a marked one.
+
+    Returns
+    -------
+    (len(nodes),) array of uint8
+    """
+    answers_array = np.zeros(nodes.shape[0], np.uint8)
+    cdef uint8_t[::1] answers = answers_array
+    cdef Py_ssize_t k, i
+    for k in range(nodes.shape[0]):
+        for i in range(indptr[nodes[k]], indptr[nodes[k] + 1]):
+            if marked[indices[i]]:
+                answers[k] = 1
+                break
+    return answers_array

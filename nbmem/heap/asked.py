@@ -1,0 +1,145 @@
+"""Ask the objects of other libraries what a walk cannot see: buffers, hidden references, sizes."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Any
+
+import numpy as np
+
+from nbmem.heap.draft import Draft, part
+from nbmem.heap.registry import Buffer, Rule
+from nbmem.heap.sizes import block_bytes, owned_bytes
+from nbmem.heap.typenames import module_of
+
+#: Seconds that methods of others' may take for the sizes of their objects, all together.
+_PATIENCE = 1.0
+#: Libraries whose ``__sizeof__`` adds up other objects.
+_SUMMING = ("pandas", "geopandas", "xarray", "dask", "polars")
+_SMALLEST_OWNER = 512
+_MOST_BYTES = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 1 << 44
+
+
+def ask(draft: Draft, objects: list[Any], rules: list[Rule]) -> None:
+    """Ask objects for their sizes and buffers; the answers join the arrays.
+
+    Parameters
+    ----------
+    draft : Draft
+    objects : list
+        Those of ``draft.asked_nodes``.
+    rules : list of Rule
+        Those that the walk was given.
+    """
+    buffers: dict[int, Buffer] = {}
+    held: set[tuple[int, int]] = set()
+    referred: list[tuple[int, int, int]] = []
+    until = time.monotonic() + _PATIENCE
+    unasked = 0
+    for each, node, number in zip(
+        objects, draft.asked_nodes.tolist(), draft.asked_rules.tolist(), strict=True
+    ):
+        if number >= 0:
+            _ask_rule(draft, each, node, rules[number], buffers, held, referred)
+        elif time.monotonic() > until:
+            unasked += 1
+        else:
+            _ask_size(draft, each, node)
+    if unasked:
+        draft.notes.append(f"{unasked:,} objects were not asked for their size: that took too long")
+    if held or referred:
+        _add(draft, held, buffers, referred)
+
+
+def _ask_rule(
+    draft: Draft,
+    value: Any,
+    node: int,
+    rule: Rule,
+    buffers: dict[int, Buffer],
+    held: set[tuple[int, int]],
+    referred: list[tuple[int, int, int]],
+) -> None:
+    try:
+        if rule.own_bytes is not None:
+            draft.shallow_bytes[node] += block_bytes(int(rule.own_bytes(value)))
+        if rule.buffers is not None:
+            for buffer in rule.buffers(value):
+                if buffer.size > 0 and buffer.address > 0:
+                    held.add((node, buffer.address))
+                    buffers.setdefault(buffer.address, buffer)
+        if rule.references is not None:
+            referred += [(node, id(each), owned_bytes(each)) for each in rule.references(value)]
+    except Exception:  # noqa: BLE001  # a library's or a user's function: its object counts without
+        draft.notes.append(f"a {type(value).__name__} could not be asked for its buffers")
+
+
+def _ask_size(draft: Draft, value: Any, node: int) -> None:
+    """Believe a ``__sizeof__`` of somebody's, but only in what the graph does not show."""
+    if module_of(type(value)).partition(".")[0] in _SUMMING:
+        return
+    try:
+        size = part.measured(value)
+    except Exception:  # noqa: BLE001  # somebody's code
+        return
+    more = size - int(draft.shallow_bytes[node])
+    if 0 < more < _MOST_BYTES:
+        draft.shallow_bytes[node] += max(0, more - _shown_below(draft, node))
+
+
+def _shown_below(draft: Draft, node: int) -> int:
+    """Sum the sizes of what an object leads to at once: such methods often count it too."""
+    seen = {node}
+    near = [node]
+    for _ in range(3):
+        found = dict.fromkeys(target for each in near for target in draft.targets(each) if target not in seen)
+        near = list(found)[:1000]
+        seen.update(near)
+    seen.remove(node)
+    return int(draft.shallow_bytes[list(seen)].sum()) if seen else 0
+
+
+def _add(
+    draft: Draft,
+    held: set[tuple[int, int]],
+    buffers: dict[int, Buffer],
+    referred: list[tuple[int, int, int]],
+) -> None:
+    """Let buffers be nodes, each once, and add the references to them and to other objects."""
+    nodes = _owners_of(draft, buffers)
+    new: list[tuple[int, int, str]] = []
+    for address, buffer in buffers.items():
+        if address not in nodes:
+            nodes[address] = len(draft) + len(new)
+            new.append((address, buffer.size, f"({buffer.kind})"))
+    edges = [(node, nodes[address]) for node, address in held if nodes[address] != node]
+    if referred:
+        order = np.argsort(draft.addresses)
+        for node, address, size in referred:
+            at = int(np.searchsorted(draft.addresses, np.uint64(address), sorter=order))
+            if at < len(order) and draft.addresses[order[at]] == address:
+                target = int(order[at])
+                draft.surplus[target] -= 1
+            else:  # nothing that the walk knows leads to it
+                target = nodes.setdefault(address, len(draft) + len(new))
+                if target == len(draft) + len(new):
+                    new.append((address, size, "(object of a library)"))
+            edges.append((node, target))
+    draft.add(new, edges)
+
+
+def _owners_of(draft: Draft, buffers: dict[int, Buffer]) -> dict[int, int]:
+    """Find the objects in whose own memory buffers lie: arrays and bytes that a library only looks at."""
+    addresses = np.array(sorted(buffers), np.uint64)
+    large = np.flatnonzero(draft.shallow_bytes >= _SMALLEST_OWNER)
+    starts = np.concatenate([draft.owner_data, draft.addresses[large]])
+    owners = np.concatenate([draft.owner_nodes.astype(np.int64), large])
+    order = np.argsort(starts)
+    starts, owners = starts[order], owners[order]
+    below = np.searchsorted(starts, addresses, side="right").astype(np.int64) - 1
+    found = {}
+    for address, at in zip(addresses.tolist(), below.tolist(), strict=True):
+        if at >= 0 and address < int(starts[at]) + int(draft.shallow_bytes[owners[at]]):
+            found[address] = int(owners[at])
+    return found

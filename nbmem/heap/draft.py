@@ -1,0 +1,134 @@
+"""The arrays of a walk while they are completed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nbmem.heap.graph import NO_OBJECT, Heap
+
+if TYPE_CHECKING:
+    from nbmem.heap import _walk as part
+else:
+    try:
+        from nbmem.heap import _walk as part
+    except ImportError:  # built without the native part
+        from nbmem.heap import _walk_twin as part
+
+_OF_NODES = {
+    "addresses": np.uint64,
+    "type_index": np.uint32,
+    "shallow_bytes": np.int64,
+    "refcounts": np.uint32,
+    "surplus": np.int32,
+    "states": np.uint8,
+}
+_OTHERS = {
+    "indptr": np.uint32,
+    "indices": np.uint32,
+    "asked_nodes": np.uint32,
+    "asked_rules": np.int32,
+    "owner_nodes": np.uint32,
+    "owner_data": np.uint64,
+}
+
+
+@dataclass
+class Draft:
+    """What a walk wrote down; the fields are those of :class:`Heap`, and what is still to be asked.
+
+    Parameters
+    ----------
+    asked_nodes, asked_rules : arrays
+        The objects that are still to be asked, and by which rule; -1: for their size.
+    owner_nodes, owner_data : arrays
+        numpy arrays with data of their own, and where it lies.
+    """
+
+    addresses: NDArray[np.uint64]
+    type_index: NDArray[np.uint32]
+    shallow_bytes: NDArray[np.int64]
+    refcounts: NDArray[np.uint32]
+    surplus: NDArray[np.int32]
+    states: NDArray[np.uint8]
+    indptr: NDArray[np.uint32]
+    indices: NDArray[np.uint32]
+    asked_nodes: NDArray[np.uint32]
+    asked_rules: NDArray[np.int32]
+    owner_nodes: NDArray[np.uint32]
+    owner_data: NDArray[np.uint64]
+    types: list[str]
+    type_addresses: NDArray[np.uint64]
+    labels: dict[int, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, result: dict[str, Any], types: list[str], type_addresses: NDArray[np.uint64]) -> Draft:
+        """Take over the memory that a walk gave."""
+        arrays = {
+            name: np.frombuffer(result.pop(name), kind) for name, kind in {**_OF_NODES, **_OTHERS}.items()
+        }
+        return cls(**arrays, types=types, type_addresses=type_addresses)
+
+    def __len__(self) -> int:
+        return len(self.addresses)
+
+    def targets(self, node: int) -> list[int]:
+        """List what a node refers to."""
+        listed: list[int] = self.indices[self.indptr[node] : self.indptr[node + 1]].tolist()
+        return listed
+
+    def add(self, new: list[tuple[int, int, str]], edges: list[tuple[int, int]]) -> None:
+        """Add nodes that stand for no object (address, bytes, kind), and references from old nodes."""
+        count, n = len(new), len(self)
+        if edges:
+            edges = sorted(edges)
+            sources = np.array([source for source, _ in edges], np.int64)
+            targets = np.array([target for _, target in edges], np.uint32)
+            self.indices = np.insert(self.indices, self.indptr[sources + 1].astype(np.int64), targets)
+            per_node = np.bincount(sources + 1, minlength=n + 1)
+            self.indptr = self.indptr + np.cumsum(per_node).astype(np.uint32)
+        if count:
+            kinds = list(dict.fromkeys(kind for *_, kind in new))
+            held = np.bincount([target - n for _, target in edges if target >= n], minlength=count)
+            values = {
+                "addresses": [address for address, *_ in new],
+                "type_index": [len(self.types) + kinds.index(kind) for *_, kind in new],
+                "shallow_bytes": [size for _, size, _ in new],
+                "refcounts": held,
+                "surplus": np.zeros(count),
+                "states": np.full(count, NO_OBJECT),
+                "indptr": np.full(count, len(self.indices)),
+            }
+            for name, added in values.items():
+                old = getattr(self, name)
+                setattr(self, name, np.concatenate([old, np.asarray(added).astype(old.dtype)]))
+            self.types += kinds
+            self.type_addresses = np.concatenate([self.type_addresses, np.zeros(len(kinds), np.uint64)])
+
+    def keep(self, kept: NDArray[np.bool_]) -> None:
+        """Leave out all other nodes, and the references to and from them."""
+        if kept.all():
+            return
+        self.indptr, self.indices = part.select(self.indptr, self.indices, kept.view(np.uint8))
+        numbers = np.cumsum(kept) - 1
+        self.labels = {int(numbers[node]): label for node, label in self.labels.items() if kept[node]}
+        for name in _OF_NODES:
+            setattr(self, name, getattr(self, name)[kept])
+
+    def heap(self, taken: float, origin: str) -> Heap:
+        """Finish it."""
+        arrays = {name: getattr(self, name) for name in [*_OF_NODES, "indptr", "indices", "type_addresses"]}
+        for array in arrays.values():
+            array.flags.writeable = False
+        return Heap(
+            **arrays,
+            types=tuple(self.types),
+            labels=self.labels,
+            taken=taken,
+            origin=origin,
+            notes=tuple(self.notes),
+        )
