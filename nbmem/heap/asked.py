@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 import time
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from nbmem.heap.draft import Draft, part
+from nbmem.heap.draft import Draft
 from nbmem.heap.registry import Buffer, Rule
 from nbmem.heap.sizes import block_bytes, owned_bytes
 from nbmem.heap.typenames import module_of
+from nbmem.heap.walk import measured
 
 #: Seconds that methods of others' may take for the sizes of their objects, all together.
 _PATIENCE = 1.0
@@ -19,6 +21,25 @@ _PATIENCE = 1.0
 _SUMMING = ("pandas", "geopandas", "xarray", "dask", "polars")
 _SMALLEST_OWNER = 512
 _MOST_BYTES = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 1 << 44
+
+
+@dataclass
+class _Answers:
+    """What objects told.
+
+    Parameters
+    ----------
+    buffers : dict of int to Buffer
+        By their addresses.
+    held : set of (int, int)
+        Which node holds which address.
+    referred : list of (int, int, int)
+        Node, address of an object that it refers to, bytes of that.
+    """
+
+    buffers: dict[int, Buffer] = field(default_factory=dict)
+    held: set[tuple[int, int]] = field(default_factory=set)
+    referred: list[tuple[int, int, int]] = field(default_factory=list)
 
 
 def ask(draft: Draft, objects: list[Any], rules: list[Rule]) -> None:
@@ -32,45 +53,35 @@ def ask(draft: Draft, objects: list[Any], rules: list[Rule]) -> None:
     rules : list of Rule
         Those that the walk was given.
     """
-    buffers: dict[int, Buffer] = {}
-    held: set[tuple[int, int]] = set()
-    referred: list[tuple[int, int, int]] = []
+    answers = _Answers()
     until = time.monotonic() + _PATIENCE
     unasked = 0
     for each, node, number in zip(
         objects, draft.asked_nodes.tolist(), draft.asked_rules.tolist(), strict=True
     ):
         if number >= 0:
-            _ask_rule(draft, each, node, rules[number], buffers, held, referred)
+            _ask_rule(draft, each, node, rules[number], answers)
         elif time.monotonic() > until:
             unasked += 1
         else:
             _ask_size(draft, each, node)
     if unasked:
         draft.notes.append(f"{unasked:,} objects were not asked for their size: that took too long")
-    if held or referred:
-        _add(draft, held, buffers, referred)
+    if answers.held or answers.referred:
+        _add(draft, answers)
 
 
-def _ask_rule(
-    draft: Draft,
-    value: Any,
-    node: int,
-    rule: Rule,
-    buffers: dict[int, Buffer],
-    held: set[tuple[int, int]],
-    referred: list[tuple[int, int, int]],
-) -> None:
+def _ask_rule(draft: Draft, value: Any, node: int, rule: Rule, answers: _Answers) -> None:
     try:
         if rule.own_bytes is not None:
             draft.shallow_bytes[node] += block_bytes(int(rule.own_bytes(value)))
         if rule.buffers is not None:
             for buffer in rule.buffers(value):
                 if buffer.size > 0 and buffer.address > 0:
-                    held.add((node, buffer.address))
-                    buffers.setdefault(buffer.address, buffer)
+                    answers.held.add((node, buffer.address))
+                    answers.buffers.setdefault(buffer.address, buffer)
         if rule.references is not None:
-            referred += [(node, id(each), owned_bytes(each)) for each in rule.references(value)]
+            answers.referred += [(node, id(each), owned_bytes(each)) for each in rule.references(value)]
     except Exception:  # noqa: BLE001  # a library's or a user's function: its object counts without
         draft.notes.append(f"a {type(value).__name__} could not be asked for its buffers")
 
@@ -80,7 +91,7 @@ def _ask_size(draft: Draft, value: Any, node: int) -> None:
     if module_of(type(value)).partition(".")[0] in _SUMMING:
         return
     try:
-        size = part.measured(value)
+        size = measured(value)
     except Exception:  # noqa: BLE001  # somebody's code
         return
     more = size - int(draft.shallow_bytes[node])
@@ -100,23 +111,18 @@ def _shown_below(draft: Draft, node: int) -> int:
     return int(draft.shallow_bytes[list(seen)].sum()) if seen else 0
 
 
-def _add(
-    draft: Draft,
-    held: set[tuple[int, int]],
-    buffers: dict[int, Buffer],
-    referred: list[tuple[int, int, int]],
-) -> None:
+def _add(draft: Draft, answers: _Answers) -> None:
     """Let buffers be nodes, each once, and add the references to them and to other objects."""
-    nodes = _owners_of(draft, buffers)
+    nodes = _owners_of(draft, answers.buffers)
     new: list[tuple[int, int, str]] = []
-    for address, buffer in buffers.items():
+    for address, buffer in answers.buffers.items():
         if address not in nodes:
             nodes[address] = len(draft) + len(new)
             new.append((address, buffer.size, f"({buffer.kind})"))
-    edges = [(node, nodes[address]) for node, address in held if nodes[address] != node]
-    if referred:
+    edges = [(node, nodes[address]) for node, address in answers.held if nodes[address] != node]
+    if answers.referred:
         order = np.argsort(draft.addresses)
-        for node, address, size in referred:
+        for node, address, size in answers.referred:
             at = int(np.searchsorted(draft.addresses, np.uint64(address), sorter=order))
             if at < len(order) and draft.addresses[order[at]] == address:
                 target = int(order[at])

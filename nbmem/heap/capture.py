@@ -13,16 +13,16 @@ from typing import Any
 import numpy as np
 
 from nbmem.heap.asked import ask
-from nbmem.heap.draft import Draft, part
+from nbmem.heap.draft import Draft
 from nbmem.heap.graph import RUNNING_FRAME, Heap
-from nbmem.heap.own import is_own, leave_out_own
+from nbmem.heap.own import is_own, leave_out_own, namespace_of
 from nbmem.heap.registry import rules
 from nbmem.heap.typenames import module_of, name_of
+from nbmem.heap.walk import ITEMSIZE_AT_1, ITEMSIZE_AT_2, itemsize_of, walk
 
 # The linked list of an lru_cache has a reference to each link besides that of the dict.
 _LINK_OF_CACHE = "functools._lru_list_elem"
 _TOKEN = uuid.uuid4().hex
-_namespace_of = ModuleType.__dict__["__dict__"].__get__
 
 
 def capture() -> Heap:
@@ -71,7 +71,7 @@ def capture_from(starts: Sequence[object], ends: Iterable[int] = ()) -> Heap:
     MemoryError, NotMeasured
         As for :func:`capture`.
     """
-    left_out = {id(_namespace_of(each)) for each in list(sys.modules.values()) if type(each) is ModuleType}
+    left_out = {id(namespace_of(each)) for each in list(sys.modules.values()) if type(each) is ModuleType}
     left_out.update(ends)
     return _capture(list(starts), list(left_out.difference(map(id, starts))))
 
@@ -81,7 +81,7 @@ def _capture(starts: list[object] | None, ends: list[int]) -> Heap:
     kinds = [rule.kind for rule in known]
     ndarray = getattr(sys.modules.get("numpy"), "ndarray", None)
     taken = time.time()
-    result = part.walk(starts, ends, kinds, ndarray, _itemsize_at())
+    result = walk(starts, ends, kinds, ndarray, _itemsize_at())
     types: list[Any] = result.pop("types")
     objects: list[Any] = result.pop("asked")
     frames: list[tuple[int, Any, int, int]] = result.pop("frames")
@@ -103,9 +103,9 @@ def _capture(starts: list[object] | None, ends: list[int]) -> Heap:
 
 def _itemsize_at() -> int:
     """Tell where numpy's dtypes have their item size; 0: not where it is expected."""
-    for offset in (part.ITEMSIZE_AT_1, part.ITEMSIZE_AT_2):
+    for offset in (ITEMSIZE_AT_1, ITEMSIZE_AT_2):
         probes = [np.empty(1, kind) for kind in ("f8", "V24", "b")]
-        if all(part.itemsize_of(probe, offset) == probe.itemsize for probe in probes):
+        if all(itemsize_of(probe, offset) == probe.itemsize for probe in probes):
             return int(offset)
     return 0
 

@@ -3,20 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nbmem.heap.graph import NO_OBJECT, Heap
-
-if TYPE_CHECKING:
-    from nbmem.heap import _walk as part
-else:
-    try:
-        from nbmem.heap import _walk as part
-    except ImportError:  # built without the native part
-        from nbmem.heap import _walk_twin as part
+from nbmem.heap.walk import select
 
 _OF_NODES = {
     "addresses": np.uint64,
@@ -68,7 +61,7 @@ class Draft:
     @classmethod
     def of(cls, result: dict[str, Any], types: list[str], type_addresses: NDArray[np.uint64]) -> Draft:
         """Take over the memory that a walk gave."""
-        arrays = {
+        arrays: dict[str, Any] = {
             name: np.frombuffer(result.pop(name), kind) for name, kind in {**_OF_NODES, **_OTHERS}.items()
         }
         return cls(**arrays, types=types, type_addresses=type_addresses)
@@ -113,7 +106,7 @@ class Draft:
         """Leave out all other nodes, and the references to and from them."""
         if kept.all():
             return
-        self.indptr, self.indices = part.select(self.indptr, self.indices, kept.view(np.uint8))
+        self.indptr, self.indices = select(self.indptr, self.indices, kept.view(np.uint8))
         numbers = np.cumsum(kept) - 1
         self.labels = {int(numbers[node]): label for node, label in self.labels.items() if kept[node]}
         for name in _OF_NODES:
@@ -121,7 +114,9 @@ class Draft:
 
     def heap(self, taken: float, origin: str) -> Heap:
         """Finish it."""
-        arrays = {name: getattr(self, name) for name in [*_OF_NODES, "indptr", "indices", "type_addresses"]}
+        arrays: dict[str, Any] = {
+            name: getattr(self, name) for name in [*_OF_NODES, "indptr", "indices", "type_addresses"]
+        }
         for array in arrays.values():
             array.flags.writeable = False
         return Heap(

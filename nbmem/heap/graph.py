@@ -128,7 +128,7 @@ class Heap:
 
     def type_of(self, node: int) -> str:
         """Name the type of a node."""
-        return self.types[self.type_index[node]]
+        return self.types[int(self.type_index[node])]
 
     def node_at(self, address: int) -> int | None:
         """Find the node of an address; None if there was none. O(n)."""

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nbmem.heap.dominators import retained_mask
-from nbmem.heap.draft import Draft, part
+from nbmem.heap.draft import Draft
+from nbmem.heap.walk import refers_to
 
 _PACKAGE = "nbmem"
 # What others keep of ours: callbacks, magics.
 _CALLABLES = ("method", "function", "builtin_function_or_method")
-_namespace_of = ModuleType.__dict__["__dict__"].__get__
+namespace_of: Callable[[Any], dict[str, Any]] = vars(ModuleType)["__dict__"].__get__
 
 
 def is_own(module: str) -> bool:
@@ -36,14 +39,14 @@ def leave_out_own(draft: Draft, own_types: NDArray[np.bool_], frame_namespaces: 
     modules = [
         module for name, module in list(sys.modules.items()) if type(module) is ModuleType and is_own(name)
     ]
-    namespaces = {id(_namespace_of(module)) for module in modules}
+    namespaces = {id(namespace_of(module)) for module in modules}
     known = [*namespaces, *map(id, modules), *draft.type_addresses[: len(own_types)][own_types].tolist()]
     own = np.isin(draft.addresses, np.array(known, np.uint64))
     own |= np.append(own_types, np.zeros(len(draft.types) - len(own_types), np.bool_))[draft.type_index]
     own[: len(frame_namespaces)] |= np.array([each in namespaces for each in frame_namespaces], np.bool_)
     callables = [number for number, name in enumerate(draft.types) if name in _CALLABLES]
     nodes = np.flatnonzero(np.isin(draft.type_index, np.array(callables, np.uint32))).astype(np.uint32)
-    own[nodes[part.refers_to(draft.indptr, draft.indices, nodes, own.view(np.uint8)).view(np.bool_)]] = True
+    own[nodes[refers_to(draft.indptr, draft.indices, nodes, own.view(np.uint8)).view(np.bool_)]] = True
     roots = np.flatnonzero(draft.surplus > 0)
     gone = retained_mask(draft.indptr, draft.indices, roots, np.flatnonzero(own))
     draft.keep(~(gone | own))
