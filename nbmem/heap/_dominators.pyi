@@ -22,3 +22,10 @@ def transpose(
     begins: NDArray[np.uint32],
     sources: NDArray[np.uint32],
 ) -> None: ...
+def outermost(
+    cursors: NDArray[np.uint32],
+    children: NDArray[np.uint32],
+    kinds: NDArray[np.uint32],
+    inside: NDArray[np.uint32],
+    marks: NDArray[np.uint8],
+) -> None: ...

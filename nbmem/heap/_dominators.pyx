@@ -441,3 +441,61 @@ def transpose(
         for node in range(n, 0, -1):
             ends[node] = ends[node - 1]
         ends[0] = 0
+
+
+def outermost(
+    uint32_t[::1] cursors, const uint32_t[::1] children, const uint32_t[::1] kinds, uint32_t[::1] inside,
+    uint8_t[::1] marks,
+):
+    """Mark the nodes that no other node of the same kind dominates.
+
+    Parameters
+    ----------
+    cursors, children : arrays of uint32
+        What each node dominates immediately, the virtual root in the last row; the former is used up.
+    kinds : (n,) array of uint32
+    inside : (kinds,) array of uint32
+        Zeros.
+    marks : (n,) array of uint8
+        Zeros; becomes 1 where a node is outermost.
+
+    Raises
+    ------
+    MemoryError
+        If there is none for the levels of the tree.
+    """
+    cdef Py_ssize_t n = kinds.shape[0], depth = 0, room = 0, k
+    cdef uint32_t *stack = NULL
+    # where the children of each node end, is where those of the next begin: not used up yet, as children
+    # are gone through in the order of the tree; so the ends are kept apart
+    cdef uint32_t *ends = <uint32_t *>malloc((n + 1) * sizeof(uint32_t))
+    cdef uint32_t node = <uint32_t>n, child
+    if ends == NULL:
+        raise MemoryError(f"no memory for the dominator tree of {n} nodes")
+    for k in range(n + 1):
+        ends[k] = cursors[k + 1]
+    with nogil:
+        while True:
+            if cursors[node] < ends[node]:
+                child = children[cursors[node]]
+                cursors[node] += 1
+                if inside[kinds[child]] == 0:
+                    marks[child] = 1
+                if cursors[child] == ends[child]:
+                    continue
+                inside[kinds[child]] += 1
+                if depth == room and not _longer(&stack, &room):
+                    break
+                stack[depth] = node
+                depth += 1
+                node = child
+            elif depth == 0:
+                break
+            else:
+                inside[kinds[node]] -= 1
+                depth -= 1
+                node = stack[depth]
+    free(stack)
+    free(ends)
+    if depth:
+        raise MemoryError(f"no memory for the dominator tree of {n} nodes")

@@ -155,3 +155,31 @@ def transpose(
     begins[1:] = np.cumsum(np.bincount(indices, minlength=len(begins) - 1))
     owners = np.repeat(np.arange(len(indptr) - 1, dtype=np.uint32), np.diff(indptr))
     sources[:] = owners[np.argsort(indices, kind="stable")]
+
+
+def outermost(
+    cursors: NDArray[np.uint32],
+    children: NDArray[np.uint32],
+    kinds: NDArray[np.uint32],
+    inside: NDArray[np.uint32],
+    marks: NDArray[np.uint8],
+) -> None:
+    """Mark the nodes that no other node of the same kind dominates."""
+    begins, listed, kind_of = cursors.tolist(), children.tolist(), kinds.tolist()
+    open_ = inside.tolist()
+    n = len(kind_of)
+    stack = [(n, iter(listed[begins[n] : begins[n + 1]]))]
+    while stack:
+        node, below = stack[-1]
+        for child in below:
+            kind = kind_of[child]
+            if not open_[kind]:
+                marks[child] = 1
+            if begins[child] < begins[child + 1]:
+                open_[kind] += 1
+                stack.append((child, iter(listed[begins[child] : begins[child + 1]])))
+                break
+        else:
+            stack.pop()
+            if node != n:
+                open_[kind_of[node]] -= 1

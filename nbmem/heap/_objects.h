@@ -23,6 +23,7 @@
 #endif
 
 #if defined(__GNUC__) || defined(__clang__)
+#pragma GCC diagnostic ignored "-Wunused-function"  /* each part uses some of these */
 #define NBMEM_PREFETCH(address) __builtin_prefetch(address)
 #else
 #define NBMEM_PREFETCH(address) ((void)(address))

@@ -1099,3 +1099,36 @@ def refers_to(const uint32_t[::1] indptr, const uint32_t[::1] indices, const uin
                 answers[k] = 1
                 break
     return answers_array
+
+
+def locate(const uint64_t[::1] addresses, const uint64_t[::1] wanted):
+    """Find the nodes of some addresses.
+
+    Returns
+    -------
+    (len(wanted),) array of int64
+        -1 where there is none.
+    """
+    cdef uint64_t mask = 15
+    cdef Py_ssize_t i
+    cdef NbmemSlot *slot
+    nodes_array = np.full(wanted.shape[0], -1, np.int64)
+    cdef int64_t[::1] nodes = nodes_array
+    while mask < <uint64_t>wanted.shape[0] * 4:
+        mask = mask * 2 + 1
+    cdef NbmemSlot *slots = <NbmemSlot *>calloc(mask + 1, sizeof(NbmemSlot))
+    if slots == NULL:
+        raise MemoryError
+    for i in range(wanted.shape[0]):
+        if wanted[i]:
+            slot = _find(slots, mask, wanted[i])
+            slot.address = wanted[i]
+    for i in range(addresses.shape[0]):
+        slot = _find(slots, mask, addresses[i])
+        if slot.address:
+            slot.node = <uint32_t>i + 1
+    for i in range(wanted.shape[0]):
+        if wanted[i]:
+            nodes[i] = <int64_t>_find(slots, mask, wanted[i]).node - 1
+    free(slots)
+    return nodes_array

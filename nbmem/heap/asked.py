@@ -73,6 +73,8 @@ def ask(draft: Draft, objects: list[Any], rules: list[Rule]) -> None:
 
 def _ask_rule(draft: Draft, value: Any, node: int, rule: Rule, answers: _Answers) -> None:
     try:
+        if rule.label is not None:
+            draft.labels[node] = rule.label(value)
         if rule.own_bytes is not None:
             draft.shallow_bytes[node] += block_bytes(int(rule.own_bytes(value)))
         if rule.buffers is not None:

@@ -13,8 +13,10 @@ from typing import Any
 import numpy as np
 
 from nbmem.heap.asked import ask
+from nbmem.heap.births import current_births, watch_for
 from nbmem.heap.draft import Draft
 from nbmem.heap.graph import RUNNING_FRAME, Heap
+from nbmem.heap.labels import CLASSES, frame_label, label_modules
 from nbmem.heap.own import is_own, leave_out_own, namespace_of
 from nbmem.heap.registry import rules
 from nbmem.heap.typenames import module_of, name_of
@@ -25,8 +27,15 @@ _LINK_OF_CACHE = "functools._lru_list_elem"
 _TOKEN = uuid.uuid4().hex
 
 
-def capture() -> Heap:
+def capture(*, watch: bool = False) -> Heap:
     """Take down the whole heap.
+
+    Parameters
+    ----------
+    watch : bool
+        Note from now on, as long as the result lives, where new objects are born: only so can they be told
+        from those that lay at the same address before. A callback of the collector does it, some 10 ns for
+        each object that lives longer than a moment.
 
     Returns
     -------
@@ -47,7 +56,7 @@ def capture() -> Heap:
     runs meanwhile. Afterwards the objects of other libraries are asked for their buffers, and those whose
     type has a ``__sizeof__`` in Python for their size; one second at most for the latter.
     """
-    return _capture(None, [])
+    return _capture(None, [], watch=watch)
 
 
 def capture_from(starts: Sequence[object], ends: Iterable[int] = ()) -> Heap:
@@ -76,11 +85,14 @@ def capture_from(starts: Sequence[object], ends: Iterable[int] = ()) -> Heap:
     return _capture(list(starts), list(left_out.difference(map(id, starts))))
 
 
-def _capture(starts: list[object] | None, ends: list[int]) -> Heap:
-    known = rules()
+def _capture(starts: list[object] | None, ends: list[int], *, watch: bool = False) -> Heap:
+    known = rules() if starts is not None else [CLASSES, *rules()]
     kinds = [rule.kind for rule in known]
     ndarray = getattr(sys.modules.get("numpy"), "ndarray", None)
     taken = time.time()
+    births = current_births(start=watch)
+    if births is not None:
+        births.note()
     result = walk(starts, ends, kinds, ndarray, _itemsize_at())
     types: list[Any] = result.pop("types")
     objects: list[Any] = result.pop("asked")
@@ -91,14 +103,21 @@ def _capture(starts: list[object] | None, ends: list[int]) -> Heap:
         [RUNNING_FRAME if kind is None else name_of(kind) for kind in types],
         np.array([0 if kind is None else id(kind) for kind in types], np.uint64),
     )
+    if births is not None and starts is None:
+        draft.born = births.born(draft.addresses)
+        draft.epoch = births.mark()
     ask(draft, objects, known)
-    draft.labels = {node: _frame_label(frame) for node, frame in enumerate(frames)}
+    draft.labels.update((node, frame_label(*frame[:3])) for node, frame in enumerate(frames))
     for number, name in enumerate(draft.types):
         if name == _LINK_OF_CACHE:
             draft.surplus[(draft.type_index == number) & (draft.surplus > 0)] -= 1
     if starts is None:
+        label_modules(draft)
         leave_out_own(draft, own_types, [namespace for *_, namespace in frames])
-    return draft.heap(taken, f"{os.getpid()}-{_TOKEN}")
+    heap = draft.heap(taken, f"{os.getpid()}-{_TOKEN}")
+    if watch:
+        watch_for(heap)
+    return heap
 
 
 def _itemsize_at() -> int:
@@ -108,8 +127,3 @@ def _itemsize_at() -> int:
         if all(itemsize_of(probe, offset) == probe.itemsize for probe in probes):
             return int(offset)
     return 0
-
-
-def _frame_label(frame: tuple[int, Any, int, int]) -> str:
-    thread, code, line, _ = frame
-    return f"{code.co_qualname}(), {code.co_filename}:{line}, thread {thread}"

@@ -57,6 +57,8 @@ class Draft:
     type_addresses: NDArray[np.uint64]
     labels: dict[int, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    epoch: int = 0
+    born: NDArray[np.uint32] | None = None
 
     @classmethod
     def of(cls, result: dict[str, Any], types: list[str], type_addresses: NDArray[np.uint64]) -> Draft:
@@ -94,10 +96,13 @@ class Draft:
                 "refcounts": held,
                 "surplus": np.zeros(count),
                 "states": np.full(count, NO_OBJECT),
+                "born": np.zeros(count),
                 "indptr": np.full(count, len(self.indices)),
             }
             for name, added in values.items():
                 old = getattr(self, name)
+                if old is None:
+                    continue
                 setattr(self, name, np.concatenate([old, np.asarray(added).astype(old.dtype)]))
             self.types += kinds
             self.type_addresses = np.concatenate([self.type_addresses, np.zeros(len(kinds), np.uint64)])
@@ -111,6 +116,8 @@ class Draft:
         self.labels = {int(numbers[node]): label for node, label in self.labels.items() if kept[node]}
         for name in _OF_NODES:
             setattr(self, name, getattr(self, name)[kept])
+        if self.born is not None:
+            self.born = self.born[kept]
 
     def heap(self, taken: float, origin: str) -> Heap:
         """Finish it."""
@@ -126,4 +133,6 @@ class Draft:
             taken=taken,
             origin=origin,
             notes=tuple(self.notes),
+            epoch=self.epoch,
+            born=self.born,
         )

@@ -56,6 +56,10 @@ class Heap:
         Tells this process from others.
     notes : tuple of str
         What could not be seen.
+    epoch : int
+        Objects that were born after it have numbers from this on; 0: nobody takes note.
+    born : (n,) array of uint32 or None
+        The number of the epoch that each object was born in; 0: before anybody took note. None: nobody did.
     """
 
     addresses: NDArray[np.uint64]
@@ -72,6 +76,8 @@ class Heap:
     taken: float = 0.0
     origin: str = ""
     notes: tuple[str, ...] = ()
+    epoch: int = 0
+    born: NDArray[np.uint32] | None = None
 
     def __len__(self) -> int:
         return len(self.addresses)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from nbmem.heap.dominators import retained_mask
 from nbmem.heap.draft import Draft
-from nbmem.heap.walk import refers_to
+from nbmem.heap.walk import locate, refers_to
 
 _PACKAGE = "nbmem"
 # What others keep of ours: callbacks, magics.
@@ -41,11 +41,15 @@ def leave_out_own(draft: Draft, own_types: NDArray[np.bool_], frame_namespaces: 
     ]
     namespaces = {id(namespace_of(module)) for module in modules}
     known = [*namespaces, *map(id, modules), *draft.type_addresses[: len(own_types)][own_types].tolist()]
-    own = np.isin(draft.addresses, np.array(known, np.uint64))
+    own = np.zeros(len(draft), np.bool_)
+    found = locate(draft.addresses, np.array(known, np.uint64))
+    own[found[found >= 0]] = True
     own |= np.append(own_types, np.zeros(len(draft.types) - len(own_types), np.bool_))[draft.type_index]
     own[: len(frame_namespaces)] |= np.array([each in namespaces for each in frame_namespaces], np.bool_)
     callables = [number for number, name in enumerate(draft.types) if name in _CALLABLES]
-    nodes = np.flatnonzero(np.isin(draft.type_index, np.array(callables, np.uint32))).astype(np.uint32)
+    callable_ = np.zeros(len(draft.types), np.bool_)
+    callable_[callables] = True
+    nodes = np.flatnonzero(callable_[draft.type_index]).astype(np.uint32)
     own[nodes[refers_to(draft.indptr, draft.indices, nodes, own.view(np.uint8)).view(np.bool_)]] = True
     roots = np.flatnonzero(draft.surplus > 0)
     gone = retained_mask(draft.indptr, draft.indices, roots, np.flatnonzero(own))

@@ -43,12 +43,15 @@ class Rule:
         Gives the objects that an object refers to and the collector does not know of.
     own_bytes : callable or None
         Gives the bytes that an object owns itself beside its header; they belong to nobody else.
+    label : callable or None
+        Says what an object is.
     """
 
     kind: type
     buffers: Callable[[Any], Iterable[Buffer]] | None = None
     references: Callable[[Any], Iterable[object]] | None = None
     own_bytes: Callable[[Any], int] | None = None
+    label: Callable[[Any], str] | None = None
 
 
 _registered: list[Rule] = []

@@ -3,13 +3,23 @@
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from nbmem.heap._walk import ITEMSIZE_AT_1, ITEMSIZE_AT_2, itemsize_of, measured, refers_to, select, walk
+    from nbmem.heap._walk import (
+        ITEMSIZE_AT_1,
+        ITEMSIZE_AT_2,
+        itemsize_of,
+        locate,
+        measured,
+        refers_to,
+        select,
+        walk,
+    )
 else:
     try:
         from nbmem.heap._walk import (
             ITEMSIZE_AT_1,
             ITEMSIZE_AT_2,
             itemsize_of,
+            locate,
             measured,
             refers_to,
             select,
@@ -20,10 +30,20 @@ else:
             ITEMSIZE_AT_1,
             ITEMSIZE_AT_2,
             itemsize_of,
+            locate,
             measured,
             refers_to,
             select,
             walk,
         )
 
-__all__ = ["ITEMSIZE_AT_1", "ITEMSIZE_AT_2", "itemsize_of", "measured", "refers_to", "select", "walk"]
+__all__ = [
+    "ITEMSIZE_AT_1",
+    "ITEMSIZE_AT_2",
+    "itemsize_of",
+    "locate",
+    "measured",
+    "refers_to",
+    "select",
+    "walk",
+]

@@ -142,6 +142,21 @@ def test_the_retained_size_is_what_is_not_reached_without_the_node(graph: Graph,
 
 
 @some
+@given(graphs(), st.randoms(use_true_random=False))
+def test_outermost_nodes_are_those_that_none_of_their_kind_dominates(graph: Graph, random: Any) -> None:
+    n, edges, roots = graph
+    kinds = [random.randrange(3) for _ in range(n)]
+    tree = dominator_tree(*csr(n, edges), roots)
+    wanted = []
+    for node in range(n):
+        above = [] if tree.idom[node] == NONE else [int(tree.idom[node])]
+        while above and above[-1] != n:
+            above.append(int(tree.idom[above[-1]]))
+        wanted.append(bool(above) and all(kinds[each] != kinds[node] for each in above[:-1]))
+    assert tree.outermost(np.array(kinds, np.uint32)).tolist() == wanted
+
+
+@some
 @given(graphs())
 def test_children_are_the_dominator_tree_turned_round(graph: Graph) -> None:
     n, edges, roots = graph
