@@ -11,7 +11,6 @@ from cpython.buffer cimport PyBuffer_FillInfo
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.object cimport PyObject, PyTypeObject
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
-from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcpy, memset, strchr, strcmp
 
 import mmap
@@ -24,9 +23,10 @@ from nbmem._errors import NotMeasured
 ctypedef int (*visitproc)(PyObject *op, void *arg) noexcept
 ctypedef PyObject *(*unary)(PyObject *op, PyObject *nothing) noexcept
 
-cdef extern from "<sys/mman.h>":
-    int madvise(void *address, size_t size, int advice) noexcept
-    int MADV_HUGEPAGE
+cdef extern from "_memory.h":
+    void *zeros "nbmem_zeros" (size_t size) noexcept
+    void *resized "nbmem_resized" (void *array, size_t size) noexcept
+    void release "nbmem_free" (void *array) noexcept
 
 cdef extern from "Python.h":
     ctypedef struct PyThreadState:
@@ -246,13 +246,13 @@ cdef class Memory:
         PyBuffer_FillInfo(view, self, self.data, self.size, 0, flags)
 
     def __dealloc__(self):
-        free(self.data)
+        release(self.data)
 
 
 cdef Memory _handed_over(void **data, size_t size):
     """Give away an array, cut to its size."""
     cdef Memory memory = Memory.__new__(Memory)
-    cdef void *cut = realloc(data[0], size if size else 1)
+    cdef void *cut = resized(data[0], size)
     memory.data = data[0] if cut == NULL else cut
     memory.size = size
     data[0] = NULL
@@ -260,14 +260,6 @@ cdef Memory _handed_over(void **data, size_t size):
 
 
 # -- the table from addresses to nodes --
-
-
-cdef void *_huge(void *items, size_t size) noexcept:
-    """Ask for huge pages: with them random access to a large table takes two thirds of the time."""
-    cdef size_t first = (<size_t>items + 4095) // 4096 * 4096
-    if items != NULL and size >= 4 << 20:
-        madvise(<void *>first, <size_t>items + size - first, MADV_HUGEPAGE)  # a refusal does no harm
-    return items
 
 
 cdef inline uint64_t _place(uint64_t address) noexcept:
@@ -289,8 +281,8 @@ cdef bint _grow_table(Walk *walk) noexcept:
     cdef uint64_t size = (walk.mask + 1) * 2
     cdef NbmemSlot *slot
     cdef Py_ssize_t i
-    free(walk.slots)
-    walk.slots = <NbmemSlot *>_huge(calloc(size, sizeof(NbmemSlot)), size * sizeof(NbmemSlot))
+    release(walk.slots)
+    walk.slots = <NbmemSlot *>zeros(size * sizeof(NbmemSlot))
     if walk.slots == NULL:
         walk.failed = NO_MEMORY
         return False
@@ -309,10 +301,10 @@ cdef bint _grow_table(Walk *walk) noexcept:
 
 
 cdef bint _resized(void **array, Py_ssize_t room, size_t item) noexcept:
-    cdef void *larger = realloc(array[0], room * item)
+    cdef void *larger = resized(array[0], room * item)
     if larger == NULL:
         return False
-    array[0] = _huge(larger, room * item)
+    array[0] = larger
     return True
 
 
@@ -447,9 +439,9 @@ cdef Plan *_plan_of(Walk *walk, PyTypeObject *type) noexcept:
                 walk.failed = NO_MEMORY
                 return NULL
             walk.plan_room *= 2
-            free(walk.plan_slots)
+            release(walk.plan_slots)
             size = walk.plan_room * 2
-            walk.plan_slots = <NbmemSlot *>calloc(size, sizeof(NbmemSlot))
+            walk.plan_slots = <NbmemSlot *>zeros((size) * sizeof(NbmemSlot))
             if walk.plan_slots == NULL:
                 walk.failed = NO_MEMORY
                 return NULL
@@ -632,7 +624,7 @@ cdef Layout *_layout_of(Walk *walk, PyObject *descr) noexcept:
         offsets = []
         _add_offsets(<object>descr, 0, offsets)
         layout.itemsize = (<object>descr).itemsize
-        layout.offsets = <Py_ssize_t *>malloc((len(offsets) + 1) * sizeof(Py_ssize_t))
+        layout.offsets = <Py_ssize_t *>zeros((len(offsets) + 1) * sizeof(Py_ssize_t))
         if layout.offsets == NULL:
             walk.failed = NO_MEMORY
             return NULL
@@ -794,28 +786,28 @@ cdef void _go(Walk *walk) noexcept:
 cdef bint _set_up(Walk *walk, list ends, list rules, ndarray, Py_ssize_t itemsize_at) noexcept:
     cdef Py_ssize_t i, room = 1 << 10 if walk.partial else 1 << 16
     walk.room = room
-    walk.addresses = <uint64_t *>malloc(room * sizeof(uint64_t))
-    walk.types = <uint32_t *>malloc(room * sizeof(uint32_t))
-    walk.sizes = <int64_t *>malloc(room * sizeof(int64_t))
-    walk.refcounts = <uint32_t *>malloc(room * sizeof(uint32_t))
-    walk.begins = <uint32_t *>malloc((room + 1) * sizeof(uint32_t))
-    walk.states = <uint8_t *>malloc(room)
+    walk.addresses = <uint64_t *>zeros(room * sizeof(uint64_t))
+    walk.types = <uint32_t *>zeros(room * sizeof(uint32_t))
+    walk.sizes = <int64_t *>zeros(room * sizeof(int64_t))
+    walk.refcounts = <uint32_t *>zeros(room * sizeof(uint32_t))
+    walk.begins = <uint32_t *>zeros((room + 1) * sizeof(uint32_t))
+    walk.states = <uint8_t *>zeros(room)
     walk.target_room = 2 * room
-    walk.targets = <uint32_t *>malloc(walk.target_room * sizeof(uint32_t))
-    walk.waiting = <PyObject **>malloc(WAITING * sizeof(PyObject *))
-    walk.waiting_states = <uint8_t *>malloc(WAITING)
+    walk.targets = <uint32_t *>zeros(walk.target_room * sizeof(uint32_t))
+    walk.waiting = <PyObject **>zeros(WAITING * sizeof(PyObject *))
+    walk.waiting_states = <uint8_t *>zeros(WAITING)
     walk.mask = 2 * room - 1
     walk.end_count = len(ends)
     while <uint64_t>(walk.end_count + 1) * 4 > walk.mask:
         walk.mask = walk.mask * 2 + 1
-    walk.slots = <NbmemSlot *>calloc(walk.mask + 1, sizeof(NbmemSlot))
+    walk.slots = <NbmemSlot *>zeros((walk.mask + 1) * sizeof(NbmemSlot))
     walk.plan_room = 1024
-    walk.plans = <Plan *>malloc(walk.plan_room * sizeof(Plan))
+    walk.plans = <Plan *>zeros(walk.plan_room * sizeof(Plan))
     walk.plan_mask = 2 * walk.plan_room - 1
-    walk.plan_slots = <NbmemSlot *>calloc(walk.plan_mask + 1, sizeof(NbmemSlot))
-    walk.ends = <uint64_t *>malloc((len(ends) + 1) * sizeof(uint64_t))
+    walk.plan_slots = <NbmemSlot *>zeros((walk.plan_mask + 1) * sizeof(NbmemSlot))
+    walk.ends = <uint64_t *>zeros((len(ends) + 1) * sizeof(uint64_t))
     walk.rule_count = len(rules)
-    walk.rules = <PyTypeObject **>malloc((len(rules) + 1) * sizeof(PyTypeObject *))
+    walk.rules = <PyTypeObject **>zeros((len(rules) + 1) * sizeof(PyTypeObject *))
     if (
         walk.addresses == NULL or walk.types == NULL or walk.sizes == NULL or walk.refcounts == NULL
         or walk.begins == NULL or walk.states == NULL or walk.targets == NULL or walk.waiting == NULL
@@ -846,27 +838,27 @@ cdef void _end(Walk *walk, uint64_t address) noexcept:
 cdef void _tear_down(Walk *walk) noexcept:
     cdef Py_ssize_t i
     for i in range(walk.layout_count):
-        free(walk.layouts[i].offsets)
-    free(walk.layouts)
-    free(walk.addresses)
-    free(walk.types)
-    free(walk.sizes)
-    free(walk.refcounts)
-    free(walk.begins)
-    free(walk.states)
-    free(walk.targets)
-    free(walk.slots)
-    free(walk.waiting)
-    free(walk.waiting_states)
-    free(walk.plans)
-    free(walk.plan_slots)
-    free(walk.asked_nodes)
-    free(walk.asked)
-    free(walk.asked_rules)
-    free(walk.owner_nodes)
-    free(walk.owner_data)
-    free(walk.ends)
-    free(walk.rules)
+        release(walk.layouts[i].offsets)
+    release(walk.layouts)
+    release(walk.addresses)
+    release(walk.types)
+    release(walk.sizes)
+    release(walk.refcounts)
+    release(walk.begins)
+    release(walk.states)
+    release(walk.targets)
+    release(walk.slots)
+    release(walk.waiting)
+    release(walk.waiting_states)
+    release(walk.plans)
+    release(walk.plan_slots)
+    release(walk.asked_nodes)
+    release(walk.asked)
+    release(walk.asked_rules)
+    release(walk.owner_nodes)
+    release(walk.owner_data)
+    release(walk.ends)
+    release(walk.rules)
 
 
 cdef void _add_frames(Walk *walk) noexcept:
@@ -920,7 +912,7 @@ cdef void _leave_out_ends(Walk *walk) noexcept:
 
 cdef int32_t *_surplus(Walk *walk) noexcept:
     """Count the references to each object that the graph does not show; NULL if no memory is left."""
-    cdef uint32_t *found = <uint32_t *>calloc(walk.count + 1, sizeof(uint32_t))
+    cdef uint32_t *found = <uint32_t *>zeros((walk.count + 1) * sizeof(uint32_t))
     cdef int32_t *surplus = <int32_t *>found
     cdef Py_ssize_t i
     cdef int64_t difference
@@ -942,9 +934,9 @@ cdef int32_t *_surplus(Walk *walk) noexcept:
 cdef dict _result(Walk *walk):
     cdef int32_t *surplus
     cdef Py_ssize_t i
-    free(walk.slots)
+    release(walk.slots)
     walk.slots = NULL
-    free(walk.waiting)
+    release(walk.waiting)
     walk.waiting = NULL
     if walk.partial:
         _leave_out_ends(walk)
@@ -1151,7 +1143,7 @@ def locate(const uint64_t[::1] addresses, const uint64_t[::1] wanted):
     cdef int64_t[::1] nodes = nodes_array
     while mask < <uint64_t>wanted.shape[0] * 4:
         mask = mask * 2 + 1
-    cdef NbmemSlot *slots = <NbmemSlot *>calloc(mask + 1, sizeof(NbmemSlot))
+    cdef NbmemSlot *slots = <NbmemSlot *>zeros((mask + 1) * sizeof(NbmemSlot))
     if slots == NULL:
         raise MemoryError
     for i in range(wanted.shape[0]):
@@ -1165,5 +1157,5 @@ def locate(const uint64_t[::1] addresses, const uint64_t[::1] wanted):
     for i in range(wanted.shape[0]):
         if wanted[i]:
             nodes[i] = <int64_t>_find(slots, mask, wanted[i]).node - 1
-    free(slots)
+    release(slots)
     return nodes_array
