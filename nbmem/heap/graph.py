@@ -127,6 +127,15 @@ class Heap:
         indptr, indices = self._turned
         return indices[indptr[node] : indptr[node + 1]]
 
+    def referrers_of(self, nodes: NDArray[np.uint32]) -> tuple[NDArray[np.uint32], NDArray[np.uint32]]:
+        """List all references to some nodes, as pairs: what refers, and to which of them."""
+        indptr, indices = self._turned
+        starts = indptr[nodes].astype(np.int64)
+        counts = indptr[nodes + 1].astype(np.int64) - starts
+        before = np.cumsum(counts) - counts
+        at = np.arange(int(counts.sum())) + np.repeat(starts - before, counts)
+        return indices[at], np.repeat(nodes, counts)
+
     def dominated(self, node: int) -> NDArray[np.uint32]:
         """List what a node dominates immediately; n: the virtual root."""
         indptr, indices = self._dominated
