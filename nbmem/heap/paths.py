@@ -43,7 +43,7 @@ def shortest_paths(
     """
     below = np.full(len(heap), _UNSEEN, np.uint32)
     below[target] = target
-    paths = [(target,)] if ends[target] else []
+    paths: list[tuple[int, ...]] = [(target,)] if ends[target] else []
     frontier = np.array([target], np.uint32)
     while len(frontier) and len(paths) < most:
         referrers, referents = heap.referrers_of(frontier)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -72,7 +73,7 @@ def test_each_end_that_can_be_reached_has_one_shortest_path(graph: Graph, data: 
     for path in paths:
         assert path[-1] == target
         assert len(path) - 1 == wanted[path[0]]
-        assert all(pair in edges for pair in zip(path, path[1:], strict=False))
+        assert all(pair in edges for pair in pairwise(path))
         assert not (set(path[1:-1]) & (ends | closed))
 
 
