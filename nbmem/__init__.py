@@ -20,11 +20,13 @@ from nbmem._errors import (
 
 if TYPE_CHECKING:
     from nbmem.reports.celltrace import CellTrace
+    from nbmem.reports.heapdiff import HeapDiff
     from nbmem.reports.history import SessionReport, history, session
     from nbmem.reports.limit import MemoryLimit, limit
     from nbmem.reports.lineprofile import LineProfile, profile_lines
     from nbmem.reports.memit import MemitResult, memit
     from nbmem.reports.recording import trace
+    from nbmem.reports.snapshot import HeapSnapshot, snapshot
 
 __version__ = "0.1.0"
 
@@ -32,6 +34,8 @@ __all__ = [
     "AlreadyRunning",
     "BadArgument",
     "CellTrace",
+    "HeapDiff",
+    "HeapSnapshot",
     "LineProfile",
     "MemitResult",
     "MemoryLimit",
@@ -45,6 +49,7 @@ __all__ = [
     "memit",
     "profile_lines",
     "session",
+    "snapshot",
     "trace",
 ]
 
@@ -60,6 +65,9 @@ _PLACES = {
     "MemitResult": "nbmem.reports.memit",
     "memit": "nbmem.reports.memit",
     "trace": "nbmem.reports.recording",
+    "HeapDiff": "nbmem.reports.heapdiff",
+    "HeapSnapshot": "nbmem.reports.snapshot",
+    "snapshot": "nbmem.reports.snapshot",
 }
 
 

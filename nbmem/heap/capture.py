@@ -114,10 +114,15 @@ def _capture(starts: list[object] | None, ends: list[int], *, watch: bool = Fals
     if starts is None:
         label_modules(draft)
         leave_out_own(draft, own_types, [namespace for *_, namespace in frames])
-    heap = draft.heap(taken, f"{os.getpid()}-{_TOKEN}")
+    heap = draft.heap(taken, this_process())
     if watch:
         watch_for(heap)
     return heap
+
+
+def this_process() -> str:
+    """Tell this process from others: the ``origin`` of the heaps that are captured here."""
+    return f"{os.getpid()}-{_TOKEN}"
 
 
 def _itemsize_at() -> int:

@@ -14,6 +14,7 @@ from nbmem._units import parse_bytes
 from nbmem.ipython.guarded import GuardedCells
 from nbmem.ipython.measured import MeasuredCells
 from nbmem.ipython.names import ShellNames
+from nbmem.ipython.snapshots import LastSnapshot
 from nbmem.ipython.watched import CellWatch, cells_on_stack, is_of
 from nbmem.process.guards import current_guard, set_guard
 from nbmem.reports.history import ledger
@@ -40,6 +41,7 @@ class NbMem(Configurable):
         self._names = ShellNames(shell)
         self.watched = CellWatch(self._names, ledger)
         self.guarded = GuardedCells(shell, self._names)
+        self.last_snapshot = LastSnapshot()
         self._info: Any = None
         self._thread = 0
         self._shell = shell
@@ -63,6 +65,7 @@ class NbMem(Configurable):
         if current_guard() is not None:
             set_guard(None)
         self.cells.let_go()
+        self.last_snapshot.forget()
         self._names.forget()
 
     # The innermost measurement starts last and stops first, so that none counts another's work.

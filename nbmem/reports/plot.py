@@ -17,7 +17,7 @@ from nbmem.tracing import Trace
 _LABELLED_SHARE = 0.03
 
 
-class _ShownFigure(Figure):
+class ShownFigure(Figure):
     """A figure that a notebook shows without ``%matplotlib inline``."""
 
     def _repr_png_(self) -> bytes:
@@ -32,7 +32,7 @@ def plot_trace(trace: Trace, *, title: str) -> Figure:
     The figure is not registered with pyplot: showing it is left to its caller, and nothing keeps it.
     """
     timeline = trace.timeline
-    figure = _ShownFigure(figsize=(9, 4), layout="constrained")
+    figure = ShownFigure(figsize=(9, 4), layout="constrained")
     FigureCanvasAgg(figure)
     sizes, bands = figure.subplots(2, 1, sharex=True, height_ratios=(5, 1))
     base = trace.summary.resident_before_bytes
@@ -80,7 +80,7 @@ def plot_session(cells: Sequence[CellCost]) -> Figure:
     Short cells are widened so that they can be seen, and time in which no cell ran is left out. The figure
     is not registered with pyplot.
     """
-    figure = _ShownFigure(figsize=(9, 4), layout="constrained")
+    figure = ShownFigure(figsize=(9, 4), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots()
     axes.set_ylabel("resident size (MiB)")

@@ -8,6 +8,7 @@ from IPython.core.magic import Magics
 
 from nbmem.ipython.magics.memit import MemitMagics
 from nbmem.ipython.magics.memlimit import MemlimitMagics
+from nbmem.ipython.magics.memsnap import MemsnapMagics
 from nbmem.ipython.magics.memtrace import MemtraceMagics
 from nbmem.ipython.magics.memwatch import MemwatchMagics
 from nbmem.ipython.magics.mprun import MprunMagics
@@ -22,4 +23,5 @@ def make_magics(shell: Any, session: NbMem) -> list[Magics]:
         MemtraceMagics(shell, session),
         MemwatchMagics(shell, session),
         MemlimitMagics(shell),
+        MemsnapMagics(shell, session),
     ]
