@@ -100,7 +100,10 @@ def type_rows(heap: Heap) -> list[TypeRow]:
 def object_rows(heap: Heap, nodes: NDArray[np.uint32], count: int) -> list[ObjectRow]:
     """List the nodes that keep most alive."""
     weights = heap.retained_bytes[nodes]
-    largest = nodes[np.lexsort((nodes, -weights))[: max(count, 0)]]
+    if 0 < count < len(nodes):  # sort only what may be among them
+        enough = weights >= np.partition(weights, -count)[-count]
+        nodes, weights = nodes[enough], weights[enough]
+    largest = nodes[np.lexsort((nodes, -weights))[:count]]
     return [
         ObjectRow(
             heap.type_of(node),

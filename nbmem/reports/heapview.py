@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 _LONGEST = 60
 _MOST_OBJECTS = 10
 _NAME = "padding:1px 8px;text-align:left;vertical-align:top;border:0;font-family:monospace;"
+_HEAD = f"{CELL}text-align:left;"
 _TABLE = '<table style="font-size:90%;border-collapse:collapse;margin:4px 0">'
 
 _Heads = Sequence[tuple[str, str]]
@@ -203,7 +204,7 @@ def _change_figures(row: ChangeRow, diff: HeapDiff) -> list[str]:
 
 
 def _width(head: str) -> int:
-    return max(len(head), 10)
+    return max(len(head), 11 if "bytes" in head else 10)
 
 
 def _count(count: int | None) -> str:
@@ -270,7 +271,7 @@ def _groups_html(groups: Sequence[GroupRow]) -> str:
 def _table(heads: _Heads, names: Sequence[str], rows: Iterable[tuple[Sequence[str], Sequence[str]]]) -> str:
     """Write a table: figures, which are HTML already, and then words, which are not."""
     head = "".join(f'<th style="{CELL}" title="{hint}">{name}</th>' for name, hint in heads)
-    head += "".join(f'<th style="{_NAME}">{name}</th>' for name in names)
+    head += "".join(f'<th style="{_HEAD}">{name}</th>' for name in names)
     body = "".join(
         "<tr>"
         + "".join(f'<td style="{CELL}">{figure}</td>' for figure in figures)
