@@ -26,14 +26,19 @@ if TYPE_CHECKING:
     from nbmem.reports.snapshot import HeapSnapshot
 
 _MOST_GROUPS = 10
+_INEXACT = (
+    "births were not noted since the first snapshot: what lies at the address of a dead object of its type "
+    "counts as survived"
+)
 _OTHER_PROCESS = "the snapshots are of different processes: only the sums by type are compared"
 
 
 class HeapDiff:
     """What became of the heap between two snapshots.
 
-    Living objects are compared; garbage that waits for the collector counts as gone. An object is new if
-    its address held none of its type before.
+    Living objects are compared; garbage that waits for the collector counts as gone. An object at the
+    address of a dead one is another: births are noted while the earlier snapshot lives (``watch=True``). Of
+    what the collector does not track, such as strings and numbers, one of the same type counts as the same.
     Snapshots of different processes have no object in common: only the sums by type are compared then.
 
     Attributes
@@ -55,13 +60,13 @@ class HeapDiff:
 
     @property
     def exact(self) -> bool:
-        """Whether each object was told apart from others; if not, one may have taken another's place."""
+        """Whether births were noted since the first snapshot; if not, one may have taken another's place."""
         return self._growth is not None and self._growth.exact
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What to know about the figures."""
-        other = () if self.same_process else (_OTHER_PROCESS,)
+        other = () if self.exact else (_INEXACT if self.same_process else _OTHER_PROCESS,)
         return (*other, *dict.fromkeys([*self.before.notes, *self.after.notes]))
 
     @property

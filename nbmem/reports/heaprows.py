@@ -14,9 +14,11 @@ from nbmem.heap.growth import Growth
 from nbmem.heap.labels import label_of
 from nbmem.heap.suspects import suspects
 
-#: What holds an object that no other object holds alone.
-OUTSIDE, SEVERAL, NOBODY = "from outside the heap", "several objects", "nobody: garbage"
-VARIOUS = "no one object"
+#: What holds an object that no other object holds alone; and a group of such.
+SEVERAL, VARIOUS, NOBODY = "several objects", "no one object", "nobody: garbage"
+
+
+Nodes = NDArray[np.uint32] | NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +99,7 @@ def type_rows(heap: Heap) -> list[TypeRow]:
     return sorted(rows, key=lambda row: (-row.retained_bytes, -row.count, row.type))
 
 
-def object_rows(heap: Heap, nodes: NDArray[np.uint32], count: int) -> list[ObjectRow]:
+def object_rows(heap: Heap, nodes: Nodes, count: int) -> list[ObjectRow]:
     """List the nodes that keep most alive."""
     weights = heap.retained_bytes[nodes]
     if 0 < count < len(nodes):  # sort only what may be among them
@@ -107,7 +109,7 @@ def object_rows(heap: Heap, nodes: NDArray[np.uint32], count: int) -> list[Objec
     return [
         ObjectRow(
             heap.type_of(node),
-            label_of(heap, node),
+            _what(heap, node),
             int(heap.shallow_bytes[node]),
             int(heap.retained_bytes[node]),
             int(heap.refcounts[node]),
@@ -124,14 +126,14 @@ def held_by(heap: Heap, node: int) -> str:
         return NOBODY
     holder = int(heap.tree.idom[node])
     if holder == len(heap):
-        return OUTSIDE if heap.surplus[node] > 0 else SEVERAL
-    return named(heap, holder)
+        return label_of(heap, holder) if heap.surplus[node] > 0 else SEVERAL
+    return label_of(heap, holder)
 
 
-def named(heap: Heap, node: int) -> str:
-    """Name a node by its type and what is known of it."""
+def _what(heap: Heap, node: int) -> str:
+    """Say what a node is, where more than its type is known."""
     label = label_of(heap, node)
-    return f"{heap.type_of(node)}, {label}" if label else heap.type_of(node)
+    return "" if label == heap.type_of(node) else label
 
 
 def suspect_rows(heap: Heap, share: float) -> list[SuspectRow]:
@@ -140,17 +142,17 @@ def suspect_rows(heap: Heap, share: float) -> list[SuspectRow]:
         SuspectRow(
             each.type_name,
             len(each.nodes),
-            label_of(heap, each.nodes[0]) if len(each.nodes) == 1 else "",
+            _what(heap, each.nodes[0]) if len(each.nodes) == 1 else "",
             each.retained_bytes,
             each.share,
-            "" if each.accumulation is None else named(heap, each.accumulation),
+            "" if each.accumulation is None else label_of(heap, each.accumulation),
             None if each.accumulation is None else int(heap.retained_bytes[each.accumulation]),
         )
         for each in suspects(heap, share=share)
     ]
 
 
-def group_rows(heap: Heap, new: NDArray[np.uint32], count: int) -> list[GroupRow]:
+def group_rows(heap: Heap, new: Nodes, count: int) -> list[GroupRow]:
     """Group new nodes by type and by what holds them; what others of them dominate is in those."""
     if not len(new) or count <= 0:
         return []

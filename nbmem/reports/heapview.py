@@ -114,7 +114,7 @@ def snapshot_html(heap: Heap, rows: Sequence[TypeRow], totals: Mapping[str, int]
         parts.append(_table(_TYPE_HEADS, ["type"], types))
     parts += map(small, _said(_rest(len(rows), n, "more types")))
     if n:
-        nodes = np.flatnonzero(heap.living).astype(np.uint32)
+        nodes = np.flatnonzero(heap.living)
         biggest = object_rows(heap, nodes, min(n, _MOST_OBJECTS))
         parts.append(_folded("biggest objects", _objects_html(biggest)))
     parts += map(small, _notes(heap.notes))

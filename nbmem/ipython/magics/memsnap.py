@@ -12,7 +12,7 @@ from IPython.core.magic import line_magic, magics_class, no_var_expand
 from IPython.core.magic_arguments import MagicArgumentParser
 from IPython.display import display
 
-from nbmem._errors import NotMeasured
+from nbmem._errors import BadArgument, NotMeasured
 from nbmem._units import format_bytes, format_count
 from nbmem.ipython.magics.base import SessionMagics
 from nbmem.ipython.snapshots import find_snapshot
@@ -78,7 +78,7 @@ class MemsnapMagics(SessionMagics):
         name = _name(found, self.shell.user_ns)
         if found.save == "":
             raise UsageError("%memsnap: --save takes the name of a file")
-        taken = _taken("%memsnap")
+        taken = _taken("%memsnap", watch=True)
         if name is None:
             self.session.last_snapshot.keep(taken)
         else:
@@ -133,19 +133,22 @@ class MemsnapMagics(SessionMagics):
                 raise UsageError("%memdiff: there is no snapshot to compare with; %memsnap takes one")
             snapshots = [last]
         if len(snapshots) == 1:
-            snapshots.append(_taken("%memdiff"))
-        result = snapshots[0].diff(snapshots[1])
+            snapshots.append(_taken("%memdiff", watch=False))
+        try:
+            result = snapshots[0].diff(snapshots[1])
+        except BadArgument as error:
+            raise UsageError(f"%memdiff: {error}") from None
         if found.output is not None:
             self.shell.user_ns[found.output] = result
         if not found.quiet:
             _show(result, found.rows)
 
 
-def _taken(magic: str) -> Any:
+def _taken(magic: str, *, watch: bool) -> Any:
     from nbmem.reports.snapshot import snapshot
 
     try:
-        return snapshot()
+        return snapshot(watch=watch)
     except (MemoryError, NotMeasured) as error:
         raise UsageError(f"{magic}: {error or 'there is not enough memory for it'}") from None
 
