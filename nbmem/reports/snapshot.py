@@ -17,7 +17,7 @@ from nbmem.heap.typenames import name_of
 # All that shows a snapshot is loaded before the first is taken: else it would stand in the first difference.
 from nbmem.reports.heapdiff import HeapDiff
 from nbmem.reports.heaprows import TypeRow, object_rows, suspect_rows, type_rows, whole
-from nbmem.reports.heapview import snapshot_html, snapshot_text
+from nbmem.reports.heapview import shown, snapshot_html, snapshot_text
 from nbmem.reports.snapshotfile import load_heap, save_heap
 
 if TYPE_CHECKING:
@@ -210,7 +210,7 @@ class HeapSnapshot:
             or heap.types[number] != name_of(kind)
         ):
             raise NotMeasured(
-                f"this {name_of(kind)[:80]} is not in the snapshot: it was made after it, or is nbmem's own"
+                f"this {shown(name_of(kind), 120)} is not in the snapshot: it was made after it, or is nbmem's own"
             )
         return node
 

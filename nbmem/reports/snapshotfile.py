@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from nbmem._errors import BadArgument
 from nbmem.heap.graph import Heap
+from nbmem.reports.heapview import shown
 
 _FORMAT = "nbmem heap snapshot 1"
 _OF_NODES = {
@@ -82,7 +83,9 @@ def load_heap(path: str | os.PathLike[str]) -> Heap:
         try:
             return _heap(file)
         except _DAMAGES as error:
-            raise BadArgument(f"{os.fspath(path)!r} is no heap snapshot, or is damaged: {error}") from None
+            raise BadArgument(
+                f"{os.fspath(path)!r} is no heap snapshot, or is damaged: {shown(str(error), 120)}"
+            ) from None
 
 
 def _heap(file: IO[bytes]) -> Heap:
