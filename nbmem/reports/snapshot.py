@@ -210,7 +210,8 @@ class HeapSnapshot:
             or heap.types[number] != name_of(kind)
         ):
             raise NotMeasured(
-                f"this {shown(name_of(kind), 120)} is not in the snapshot: it was made after it, or is nbmem's own"
+                f"this {shown(name_of(kind), 120)} is not in the snapshot: it was made after it, "
+                "or is nbmem's own"
             )
         return node
 

@@ -90,9 +90,9 @@ def test_public_names_are_these() -> None:
     import nbmem
 
     assert sorted(nbmem.__all__) == [
-        "AlreadyRunning", "BadArgument", "CellTrace", "LineProfile", "MemitResult", "MemoryLimit", "MemoryLimitExceeded",
+        "AlreadyRunning", "BadArgument", "CellTrace", "HeapDiff", "HeapSnapshot", "LineProfile", "MemitResult", "MemoryLimit", "MemoryLimitExceeded",
         "MemoryLimitInterrupt", "NbmemError", "NotMeasured", "SessionReport", "history", "limit", "memit", "profile_lines",
-        "session", "trace",
+        "session", "snapshot", "trace",
     ]  # fmt: skip
     for name in nbmem.__all__:
         assert getattr(nbmem, name) is not None

@@ -14,6 +14,7 @@ import time
 import weakref
 import zipfile
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -300,6 +301,7 @@ def test_a_file_that_is_none_or_damaged_gives_one_clear_line(small: bytes, tmp_p
         with pytest.raises(nbmem.BadArgument, match="is no heap snapshot, or is damaged") as error:
             nbmem.HeapSnapshot.load(path)
         assert "\n" not in str(error.value)
+        assert len(str(error.value)) < 400
     with pytest.raises(FileNotFoundError):
         nbmem.HeapSnapshot.load(tmp_path / "nothing.npz")
 
@@ -312,10 +314,8 @@ def test_no_byte_that_is_changed_crashes_the_reader(small: bytes, tmp_path: Path
         for _ in range(dice.choice([1, 1, 4])):
             content[dice.randrange(len(content))] = dice.randrange(256)
         path.write_bytes(content)
-        try:
+        with suppress(nbmem.BadArgument):
             nbmem.HeapSnapshot.load(path).to_html()
-        except nbmem.BadArgument as error:
-            assert len(str(error)) < 1000
 
 
 def test_a_size_that_a_file_only_claims_takes_no_memory(small: bytes, tmp_path: Path) -> None:
