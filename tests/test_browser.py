@@ -206,3 +206,31 @@ def test_a_saved_flame_graph_that_nobody_trusts_shows_as_an_image_without_its_lo
         page.click(".nbmem details summary")
         assert "ones  numeric.py" in page.inner_text(".nbmem details pre")
         assert refused == []
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_the_heap_and_its_growth_are_readable_in_the_theme(lab: Lab, tmp_path: Path, dark: bool) -> None:
+    name = f"heap_{dark}.ipynb"
+    cells = [
+        "%load_ext nbmem",
+        "%memsnap -n 5",
+        "%memsnap -q before\nclass Node: pass\n"
+        "Node.__qualname__ = '<img src=x onerror=\"document.title=1\">'\nnodes = [Node() for _ in range(20_000)]",
+        "%memdiff before -n 5",
+    ]
+    write(lab.root / name, cells)
+    lab.set("themes", {"theme": "JupyterLab Dark" if dark else "JupyterLab Light"})
+    with browser(tmp_path / "profile", dark=dark) as (page, refused):
+        open_notebook(page, lab, name)
+        run_all(page, len(cells))
+        page.wait_for_selector("text=growth of the heap", timeout=30_000)
+        heap, growth = page.query_selector_all(".nbmem")
+        assert "references" in heap.inner_text()
+        assert "20,000" in growth.inner_text()
+        assert '__main__.<img src=x onerror="document.title=1">' in growth.inner_text()
+        assert "namespace of __main__" in growth.inner_text()
+        assert page.query_selector(".nbmem img") is None
+        heap.query_selector("summary").click()
+        assert contrast(page, ".nbmem") >= 4.5
+        assert page.title() != "1"
+        assert refused == []

@@ -91,6 +91,14 @@ def snapshot_text(heap: Heap, rows: Sequence[TypeRow], totals: Mapping[str, int]
         for row in rows[:n]
     ]
     out += _said(_rest(len(rows), n, "more types"))
+    biggest = _biggest(heap, n)
+    if biggest:
+        out += ["", "biggest objects", f"{'shallow':>12} {'retained':>11}   object ← held by"]
+    out += [
+        f"{format_bytes(row.shallow_bytes):>12} {format_bytes(row.retained_bytes):>11}   "
+        f"{shown(row.what or row.type)} ← {shown(row.held_by)}"
+        for row in biggest
+    ]
     return "\n".join([*out, *_notes(heap.notes)])
 
 
@@ -113,12 +121,13 @@ def snapshot_html(heap: Heap, rows: Sequence[TypeRow], totals: Mapping[str, int]
     if n:
         parts.append(_table(_TYPE_HEADS, ["type"], types))
     parts += map(small, _said(_rest(len(rows), n, "more types")))
-    if n:
-        nodes = np.flatnonzero(heap.living)
-        biggest = object_rows(heap, nodes, min(n, _MOST_OBJECTS))
-        parts.append(_folded("biggest objects", _objects_html(biggest)))
+    parts.append(_folded("biggest objects", _objects_html(_biggest(heap, n))))
     parts += map(small, _notes(heap.notes))
     return _framed(parts)
+
+
+def _biggest(heap: Heap, n: int) -> list[ObjectRow]:
+    return object_rows(heap, np.flatnonzero(heap.living), min(n, _MOST_OBJECTS))
 
 
 # -- differences
@@ -156,7 +165,7 @@ def diff_text(diff: HeapDiff, rows: Sequence[ChangeRow], groups: Sequence[GroupR
             )
         out += _said(_rest(len(changed), n, "more types changed"))
     if groups:
-        out += ["", "new objects, by what holds them", f"{'count':>10} {'retained':>11}   type"]
+        out += ["", "new objects, by what holds them", f"{'count':>10} {'retained':>11}   type ← held by"]
         out += [
             f"{format_count(row.count):>10} {format_bytes(row.retained_bytes):>11}   "
             f"{shown(row.type)} ← {shown(row.held_by)}"

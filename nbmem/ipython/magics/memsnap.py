@@ -55,7 +55,7 @@ class MemsnapMagics(SessionMagics):
             %memsnap [NAME] [-n ROWS] [-o NAME] [--save FILE] [-q]
 
         About 0.3 s per million objects. The snapshot holds figures and names of types, none of your
-        objects; nbmem's own are not in it. A ``;`` at the end shows nothing.
+        objects; nbmem's own are not in it. With `` ;`` at the end nothing is shown.
 
         NAME: store the snapshot in this variable, and say so in one line; %memdiff compares with it.
             ``%memsnap before``
@@ -106,7 +106,7 @@ class MemsnapMagics(SessionMagics):
             %memdiff [A] [B] [-n ROWS] [-o NAME] [-q]
 
         Types whose bytes changed most come first, then the biggest new objects and what holds each.
-        Garbage that waits for the collector counts as gone. A ``;`` at the end shows nothing.
+        Garbage that waits for the collector counts as gone. With `` ;`` at the end nothing is shown.
 
         (nothing): compare the snapshot that was taken last with now.
             ``%memdiff``
