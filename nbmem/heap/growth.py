@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from nbmem._errors import BadArgument
 from nbmem.heap.graph import UNTRACKED, Heap
+from nbmem.heap.walk import locate
 
 # Objects of these come into the collector's care late, and may leave it.
 _SOMETIMES_TRACKED = ("dict", "tuple")
@@ -68,7 +69,7 @@ def growth(before: Heap, after: Heap) -> Growth:
     Notes
     -----
     An object survived if there is one of the same type at its address and none was born there since. Births
-    are known for what the collector tracks if the earlier heap was captured with ``watch=True``. O(n log n).
+    are known for what the collector tracks if the earlier heap was captured with ``watch=True``. O(n).
     """
     if before.origin != after.origin:
         raise BadArgument("the two snapshots are of different processes: addresses cannot be compared")
@@ -77,10 +78,8 @@ def growth(before: Heap, after: Heap) -> Growth:
     old, new = np.flatnonzero(before.living), np.flatnonzero(after.living)
     types = tuple(dict.fromkeys((*before.types, *after.types)))
     of_before, of_after = _numbers(before, types), _numbers(after, types)
-    _, at_old, at_new = np.intersect1d(
-        before.addresses[old], after.addresses[new], assume_unique=True, return_indices=True
-    )
-    matched_old, matched_new = old[at_old], new[at_new]
+    there = locate(after.addresses[new], before.addresses[old])
+    matched_old, matched_new = old[there >= 0], new[there[there >= 0]]
     kinds_old, kinds_new = before.type_index[matched_old], after.type_index[matched_new]
     same = before.type_addresses[kinds_old] == after.type_addresses[kinds_new]
     same &= of_before[kinds_old] == of_after[kinds_new]
@@ -95,8 +94,8 @@ def growth(before: Heap, after: Heap) -> Growth:
             (before.states[matched_old] == UNTRACKED) & np.isin(before.type_index[matched_old], often)
         )
         matched_old, matched_new = matched_old[~reborn], matched_new[~reborn]
-    new_nodes = np.setdiff1d(new, matched_new, assume_unique=True)
-    dead_nodes = np.setdiff1d(old, matched_old, assume_unique=True)
+    new_nodes = _without(after, matched_new)
+    dead_nodes = _without(before, matched_old)
 
     def count(nodes: NDArray[np.int64], numbers: NDArray[np.int64], heap: Heap) -> NDArray[np.int64]:
         return np.bincount(numbers[heap.type_index[nodes]], minlength=len(types))
@@ -118,6 +117,13 @@ def growth(before: Heap, after: Heap) -> Growth:
         dead_nodes=dead_nodes,
         exact=exact,
     )
+
+
+def _without(heap: Heap, nodes: NDArray[np.int64]) -> NDArray[np.int64]:
+    """List the living nodes but for some."""
+    left = heap.living.copy()
+    left[nodes] = False
+    return np.flatnonzero(left)
 
 
 def _numbers(heap: Heap, types: tuple[str, ...]) -> NDArray[np.int64]:
