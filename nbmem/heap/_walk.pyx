@@ -1141,20 +1141,26 @@ def locate(const uint64_t[::1] addresses, const uint64_t[::1] wanted):
     cdef NbmemSlot *slot
     nodes_array = np.full(wanted.shape[0], -1, np.int64)
     cdef int64_t[::1] nodes = nodes_array
-    while mask < <uint64_t>wanted.shape[0] * 4:
+    while mask < <uint64_t>wanted.shape[0] * 2:
         mask = mask * 2 + 1
     cdef NbmemSlot *slots = <NbmemSlot *>zeros((mask + 1) * sizeof(NbmemSlot))
     if slots == NULL:
         raise MemoryError
     for i in range(wanted.shape[0]):
+        if i + AHEAD < wanted.shape[0]:
+            prefetch(&slots[_place(wanted[i + AHEAD]) & mask])
         if wanted[i]:
             slot = _find(slots, mask, wanted[i])
             slot.address = wanted[i]
     for i in range(addresses.shape[0]):
+        if i + AHEAD < addresses.shape[0]:
+            prefetch(&slots[_place(addresses[i + AHEAD]) & mask])
         slot = _find(slots, mask, addresses[i])
         if slot.address:
             slot.node = <uint32_t>i + 1
     for i in range(wanted.shape[0]):
+        if i + AHEAD < wanted.shape[0]:
+            prefetch(&slots[_place(wanted[i + AHEAD]) & mask])
         if wanted[i]:
             nodes[i] = <int64_t>_find(slots, mask, wanted[i]).node - 1
     release(slots)
