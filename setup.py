@@ -15,6 +15,7 @@ NATIVE = [
     "nbmem/heap/_names.pyx",
     "nbmem/heap/_dominators.pyx",
     "nbmem/heap/_walk.pyx",
+    "nbmem/heap/_attributes.pyx",
     "nbmem/tracing/_records.pyx",
     "nbmem/tracing/_lineprobe.pyx",
 ]

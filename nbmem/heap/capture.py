@@ -25,8 +25,13 @@ _LINK_OF_CACHE = "functools._lru_list_elem"
 _TOKEN = uuid.uuid4().hex
 
 
-def capture() -> Heap:
+def capture(held: Sequence[object] = ()) -> Heap:
     """Take down the whole heap.
+
+    Parameters
+    ----------
+    held : sequence of object
+        Objects that are nodes and roots, also where only nbmem's frames hold them.
 
     Returns
     -------
@@ -47,7 +52,7 @@ def capture() -> Heap:
     runs meanwhile. Afterwards the objects of other libraries are asked for their buffers, and those whose
     type has a ``__sizeof__`` in Python for their size; one second at most for the latter.
     """
-    return _capture(None, [])
+    return _capture(None, [], held)
 
 
 def capture_from(starts: Sequence[object], ends: Iterable[int] = ()) -> Heap:
@@ -76,7 +81,7 @@ def capture_from(starts: Sequence[object], ends: Iterable[int] = ()) -> Heap:
     return _capture(list(starts), list(left_out.difference(map(id, starts))))
 
 
-def _capture(starts: list[object] | None, ends: list[int]) -> Heap:
+def _capture(starts: list[object] | None, ends: list[int], held: Sequence[object] = ()) -> Heap:
     known = rules()
     kinds = [rule.kind for rule in known]
     ndarray = getattr(sys.modules.get("numpy"), "ndarray", None)
@@ -96,6 +101,8 @@ def _capture(starts: list[object] | None, ends: list[int]) -> Heap:
     for number, name in enumerate(draft.types):
         if name == _LINK_OF_CACHE:
             draft.surplus[(draft.type_index == number) & (draft.surplus > 0)] -= 1
+    if held:
+        draft.surplus[np.isin(draft.addresses, np.array([id(each) for each in held], np.uint64))] += 1
     if starts is None:
         leave_out_own(draft, own_types, [namespace for *_, namespace in frames])
     return draft.heap(taken, f"{os.getpid()}-{_TOKEN}")
