@@ -19,11 +19,13 @@ from nbmem._errors import (
 )
 
 if TYPE_CHECKING:
+    from nbmem.ipython.notebook import variables
     from nbmem.reports.celltrace import CellTrace
     from nbmem.reports.history import SessionReport, history, session
     from nbmem.reports.limit import MemoryLimit, limit
     from nbmem.reports.lineprofile import LineProfile, profile_lines
     from nbmem.reports.memit import MemitResult, memit
+    from nbmem.reports.objectsize import ObjectSize, sizeof
     from nbmem.reports.recording import trace
 
 __version__ = "0.1.0"
@@ -39,13 +41,16 @@ __all__ = [
     "MemoryLimitInterrupt",
     "NbmemError",
     "NotMeasured",
+    "ObjectSize",
     "SessionReport",
     "history",
     "limit",
     "memit",
     "profile_lines",
     "session",
+    "sizeof",
     "trace",
+    "variables",
 ]
 
 _PLACES = {
@@ -59,7 +64,10 @@ _PLACES = {
     "limit": "nbmem.reports.limit",
     "MemitResult": "nbmem.reports.memit",
     "memit": "nbmem.reports.memit",
+    "ObjectSize": "nbmem.reports.objectsize",
+    "sizeof": "nbmem.reports.objectsize",
     "trace": "nbmem.reports.recording",
+    "variables": "nbmem.ipython.notebook",
 }
 
 

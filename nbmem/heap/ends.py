@@ -38,7 +38,7 @@ def ends_of(heap: Heap, more: Iterable[int] = ()) -> NDArray[np.bool_]:
     -------
     (n,) array of bool
     """
-    kinds = np.array([*map(id, _derived(type)), *map(id, _derived(ModuleType))], np.uint64)
+    kinds = np.array([*map(id, derived_classes(type)), *map(id, derived_classes(ModuleType))], np.uint64)
     of_types = np.isin(heap.type_addresses, kinds)
     of_types |= np.array([name in _ENDS for name in heap.types], np.bool_)
     ends: NDArray[np.bool_] = of_types[heap.type_index]
@@ -56,7 +56,7 @@ def nodes_at(heap: Heap, addresses: Iterable[int]) -> dict[int, int]:
     return dict(zip(heap.addresses[nodes].tolist(), nodes.tolist(), strict=True))
 
 
-def _derived(kind: type) -> list[Any]:
+def derived_classes(kind: type) -> list[Any]:
     """List a class and all that are derived from it; none of their code runs."""
     found, seen = [kind], {id(kind)}
     for each in found:

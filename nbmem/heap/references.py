@@ -10,9 +10,8 @@ from __future__ import annotations
 import gc
 import sys
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass
-from itertools import islice
 from types import (
     CellType,
     FunctionType,
@@ -23,6 +22,8 @@ from types import (
     TracebackType,
 )
 from typing import TYPE_CHECKING, Any
+
+from nbmem.heap.typenames import module_of
 
 if TYPE_CHECKING:
     from nbmem.heap._attributes import attributes
@@ -42,13 +43,13 @@ else:
 
 #: Keys and the like are cut to so many characters.
 MOST_LETTERS = 60
-#: Of one object so many references are looked at for a name.
-MOST_REFERENCES = 5_000_000
 
 _type_mro = type.__dict__["__mro__"].__get__
 _type_dict = type.__dict__["__dict__"].__get__
 _module_dict: Callable[[Any], dict[str, Any]] = vars(ModuleType)["__dict__"].__get__
+Wanted = Container[int] | None
 _ATOMS = (str, int, float, complex, bool, type(None))
+_PANDAS_INTERNALS = "pandas._libs.internals"
 _FUNCTION_PARTS = ("__code__", "__defaults__", "__kwdefaults__")
 _EXCEPTION_PARTS = ("args", "__traceback__", "__cause__", "__context__")
 
@@ -61,7 +62,8 @@ class Reference:
     ----------
     kind : str
         ``attribute``, ``key`` (the value of one), ``key itself``, ``index``, ``element`` (of a set),
-        ``cell`` (a variable of an enclosing function), ``base`` (of a view).
+        ``cell`` (a variable of an enclosing function), ``base`` (of a view); ``inner``: the last step of a
+        longer way; ``unnamed``.
     text : str
         As one would write it after the name of the source, cut where it is long: ``.frame``, ``['2019']``,
         ``[3]``.
@@ -97,13 +99,15 @@ class Link:
         return Reference(self.kind, _TEXTS[self.kind](self.key))
 
 
-def links(source: Any) -> Iterator[Link]:
+def links(source: Any, wanted: Container[int] | None = None) -> Iterator[Link]:
     """Go through the references of a live object that have a name.
 
     Parameters
     ----------
     source : object
         Anything.
+    wanted : container of int, optional
+        Of containers and arrays only the references to these addresses.
 
     Yields
     ------
@@ -114,10 +118,12 @@ def links(source: Any) -> Iterator[Link]:
     kind = type(source)
     for known, part in _PARTS:
         if issubclass(kind, known):
-            yield from part(source)
+            yield from part(source, wanted)
     numpy = sys.modules.get("numpy")
     if numpy is not None and issubclass(kind, getattr(numpy, "ndarray", ())):
-        yield from _of_array(numpy, source)
+        yield from _of_array(numpy, source, wanted)
+    if "pandas" in sys.modules:
+        yield from _of_manager(source, kind)
     yield from _of_instance(source, kind)
 
 
@@ -136,7 +142,7 @@ def reference_names(source: Any, addresses: set[int]) -> dict[int, Reference]:
         By address, the first that was found; those that have no name are missing.
     """
     found: dict[int, Reference] = {}
-    for link in islice(links(source), MOST_REFERENCES):
+    for link in links(source, addresses):
         if id(link.value) in addresses and id(link.value) not in found:
             found[id(link.value)] = link.name
             if len(found) == len(addresses):
@@ -186,43 +192,50 @@ _TEXTS: dict[str, Callable[[Any], str]] = {
     "element": lambda key: "{…}",
     "cell": lambda key: f"(variable {key})",
     "base": lambda key: ".base",
+    # of a reference that is not the object's own, and of one that has no name
+    "inner": lambda key: f"…{key}",
+    "unnamed": lambda key: "",
 }
 
 
 # -- of builtin types --
 
 
-def _of_dict(source: Any) -> Iterator[Link]:
+def _of_dict(source: Any, wanted: Wanted) -> Iterator[Link]:
     for key, value in list(dict.items(source)):
-        yield Link("key", key, value)
-        yield Link("key itself", key, key)
+        if wanted is None or id(value) in wanted:
+            yield Link("key", key, value)
+        if wanted is None or id(key) in wanted:
+            yield Link("key itself", key, key)
 
 
-def _of_sequence(source: Any) -> Iterator[Link]:
+def _of_sequence(source: Any, wanted: Wanted) -> Iterator[Link]:
     base: Any = next(known for known in (list, tuple, deque) if issubclass(type(source), known))
     for number, value in enumerate(list(base.__iter__(source))):
-        yield Link("index", number, value)
+        if wanted is None or id(value) in wanted:
+            yield Link("index", number, value)
 
 
-def _of_set(source: Any) -> Iterator[Link]:
+def _of_set(source: Any, wanted: Wanted) -> Iterator[Link]:
     base: Any = set if issubclass(type(source), set) else frozenset
     for value in list(base.__iter__(source)):
-        yield Link("element", None, value)
+        if wanted is None or id(value) in wanted:
+            yield Link("element", None, value)
 
 
-def _of_cell(source: Any) -> Iterator[Link]:
+def _of_cell(source: Any, wanted: Wanted) -> Iterator[Link]:
     try:
         yield Link("attribute", "cell_contents", CellType.cell_contents.__get__(source))  # type: ignore[attr-defined]
     except ValueError:  # empty
         return
 
 
-def _of_function(source: Any) -> Iterator[Link]:
+def _of_function(source: Any, wanted: Wanted) -> Iterator[Link]:
     members = vars(FunctionType)
     cells: Any = members["__closure__"].__get__(source)
     code: Any = members["__code__"].__get__(source)
     for name, cell in zip(code.co_freevars, cells or (), strict=False):
-        for link in _of_cell(cell):
+        for link in _of_cell(cell, wanted):
             yield Link("cell", name, link.value, (id(cells), id(cell)))
     for name in _FUNCTION_PARTS:
         part = members[name].__get__(source)
@@ -230,38 +243,38 @@ def _of_function(source: Any) -> Iterator[Link]:
             yield Link("attribute", name, part)
 
 
-def _of_method(source: Any) -> Iterator[Link]:
+def _of_method(source: Any, wanted: Wanted) -> Iterator[Link]:
     for name in ("__self__", "__func__"):
         yield Link("attribute", name, vars(MethodType)[name].__get__(source))
 
 
-def _of_module(source: Any) -> Iterator[Link]:
+def _of_module(source: Any, wanted: Wanted) -> Iterator[Link]:
     namespace = _module_dict(source)
     for name, value in list(dict.items(namespace)):
         yield Link("attribute", name, value, (id(namespace),))
 
 
-def _of_class(source: Any) -> Iterator[Link]:
+def _of_class(source: Any, wanted: Wanted) -> Iterator[Link]:
     plumbing = tuple(id(each) for each in gc.get_referents(source) if type(each) is dict)[:1]
     for name, value in list(_type_dict(source).items()):
         yield Link("attribute", name, value, plumbing)
     yield Link("attribute", "__mro__", _type_mro(source))
 
 
-def _of_exception(source: Any) -> Iterator[Link]:
+def _of_exception(source: Any, wanted: Wanted) -> Iterator[Link]:
     for name in _EXCEPTION_PARTS:
         part = vars(BaseException)[name].__get__(source)
         if part is not None:
             yield Link("attribute", name, part)
 
 
-def _of_traceback(source: Any) -> Iterator[Link]:
+def _of_traceback(source: Any, wanted: Wanted) -> Iterator[Link]:
     following = vars(TracebackType)["tb_next"].__get__(source)
     if following is not None:
         yield Link("attribute", "tb_next", following)
 
 
-_PARTS: tuple[tuple[Any, Callable[[Any], Iterator[Link]]], ...] = (
+_PARTS: tuple[tuple[Any, Callable[[Any, Wanted], Iterator[Link]]], ...] = (
     (dict, _of_dict),
     ((list, tuple, deque), _of_sequence),
     ((set, frozenset), _of_set),
@@ -301,7 +314,17 @@ def _of_instance(source: Any, kind: type) -> Iterator[Link]:
                     yield Link("attribute", name, value)
 
 
-def _of_array(numpy: Any, source: Any) -> Iterator[Link]:
+def _of_manager(source: Any, kind: type) -> Iterator[Link]:
+    """Go through the parts of what a DataFrame keeps: C code of pandas', known to be harmless."""
+    for base in _type_mro(kind):
+        if module_of(base) == _PANDAS_INTERNALS:
+            for name in ("blocks", "axes", "values", "refs"):
+                member = _type_dict(base).get(name)
+                if type(member) is GetSetDescriptorType:
+                    yield Link("attribute", name, member.__get__(source))
+
+
+def _of_array(numpy: Any, source: Any, wanted: Wanted) -> Iterator[Link]:
     members = numpy.ndarray
     base = members.base.__get__(source)
     if base is not None:
@@ -311,6 +334,8 @@ def _of_array(numpy: Any, source: Any) -> Iterator[Link]:
         shape = members.shape.__get__(source)
         plain = len(shape) == 1
         for number, value in enumerate(members.flat.__get__(source)):
+            if wanted is not None and id(value) not in wanted:
+                continue
             yield Link("index", number if plain else _place(number, shape), value)
 
 

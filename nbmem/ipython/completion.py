@@ -8,7 +8,7 @@ from typing import Any
 from IPython.core.completer import SimpleCompletion, context_matcher
 
 from nbmem.ipython import traced
-from nbmem.ipython.magics import memit, memlimit, memwatch, mprun
+from nbmem.ipython.magics import memit, memlimit, memsize, memvars, memwatch, mprun
 
 _FLAGS = {
     "%%memtrace": traced.FLAGS,
@@ -16,6 +16,8 @@ _FLAGS = {
     "%%memit": memit.FLAGS,
     "%memwatch": memwatch.FLAGS,
     "%memlimit": memlimit.FLAGS,
+    "%memvars": memvars.FLAGS,
+    "%memsize": memsize.FLAGS,
     "%mprun": mprun.FLAGS,
     "%%mprun": mprun.FLAGS,
 }

@@ -8,7 +8,9 @@ from IPython.core.magic import Magics
 
 from nbmem.ipython.magics.memit import MemitMagics
 from nbmem.ipython.magics.memlimit import MemlimitMagics
+from nbmem.ipython.magics.memsize import MemsizeMagics
 from nbmem.ipython.magics.memtrace import MemtraceMagics
+from nbmem.ipython.magics.memvars import MemvarsMagics
 from nbmem.ipython.magics.memwatch import MemwatchMagics
 from nbmem.ipython.magics.mprun import MprunMagics
 from nbmem.ipython.session import NbMem
@@ -22,4 +24,6 @@ def make_magics(shell: Any, session: NbMem) -> list[Magics]:
         MemtraceMagics(shell, session),
         MemwatchMagics(shell, session),
         MemlimitMagics(shell),
+        MemvarsMagics(shell),
+        MemsizeMagics(shell),
     ]
