@@ -25,14 +25,14 @@ def module_namespaces() -> dict[int, str]:
     return found
 
 
-def ends_of(heap: Heap, more: Iterable[int] = ()) -> NDArray[np.bool_]:
+def ends_of(heap: Heap, more: Iterable[int]) -> NDArray[np.bool_]:
     """Tell which nodes are everybody's.
 
     Parameters
     ----------
     heap : Heap
     more : iterable of int
-        Addresses of others.
+        Other nodes: those of modules' namespaces.
 
     Returns
     -------
@@ -42,7 +42,7 @@ def ends_of(heap: Heap, more: Iterable[int] = ()) -> NDArray[np.bool_]:
     of_types = np.isin(heap.type_addresses, kinds)
     of_types |= np.array([name in _ENDS for name in heap.types], np.bool_)
     ends: NDArray[np.bool_] = of_types[heap.type_index]
-    ends[list(nodes_at(heap, [*module_namespaces(), *more]).values())] = True
+    ends[list(more)] = True
     return ends
 
 
@@ -60,6 +60,7 @@ def derived_classes(kind: type) -> list[Any]:
     """List a class and all that are derived from it; none of their code runs."""
     found, seen = [kind], {id(kind)}
     for each in found:
+        below: Any
         for below in type.__subclasses__(each):
             if id(below) not in seen:
                 seen.add(id(below))

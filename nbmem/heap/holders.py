@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nbmem.heap.dominators import NONE
-from nbmem.heap.ends import module_namespaces, nodes_at
+from nbmem.heap.ends import module_namespaces
 from nbmem.heap.graph import INTERNED, RUNNING_FRAME, UNTRACKED, Heap
 from nbmem.heap.references import MOST_LETTERS, reference_names
 
@@ -29,10 +29,13 @@ class Holder:
         For instance the dict of the outputs.
     name : str
         For instance ``Out``; the name of the reference is put after it.
+    vague : bool
+        Whether it is not: what is in between says nothing. Such holders are told after the others.
     """
 
     value: Any
     name: str
+    vague: bool = False
 
 
 class Words:
@@ -49,6 +52,8 @@ class Words:
         The namespace.
     holders : sequence of Holder
         What the caller knows by name; they come before names of the namespace.
+    nodes : mapping of int to int
+        The nodes of modules' namespaces and holders, by address.
     """
 
     def __init__(
@@ -58,6 +63,7 @@ class Words:
         names: Mapping[int, Sequence[str]],
         values: Mapping[str, Any],
         holders: Sequence[Holder],
+        nodes: Mapping[int, int],
     ) -> None:
         self._heap = heap
         self._namespace = namespace
@@ -69,8 +75,9 @@ class Words:
         by_address.update({id(holder.value): holder for holder in holders})
         for node, bound in names.items():
             self._known[node] = Holder(values.get(bound[0]), cut(bound[0]))
-        for address, node in nodes_at(heap, by_address).items():
-            self._known[node] = by_address[address]
+        for address, holder in by_address.items():
+            if address in nodes:
+                self._known[nodes[address]] = holder
         self._known.pop(namespace, None)
 
     def of(self, node: int, *, beside: str) -> list[str]:
@@ -82,7 +89,8 @@ class Words:
         beside : str
             That name.
         """
-        found = [cut(name) for name in self._names.get(node, ()) if name != beside]
+        names = [cut(name) for name in self._names.get(node, ()) if name != beside]
+        found: list[str] = []
         heap = self._heap
         if heap.states[node] in (UNTRACKED, INTERNED) and heap.retained_bytes[node] < _ATOM_BYTES:
             # a number or a short string may be anywhere: only who refers to it by name is told
@@ -93,7 +101,9 @@ class Words:
             found += self._climb(node)
             if heap.surplus[node] > 0:
                 found.append("native code, or a value in use")
-        distinct = list(dict.fromkeys(found))
+        # names that begin with an underscore are mostly another way to the outputs
+        clear = [name for name in names if not name.startswith("_")]
+        distinct = list(dict.fromkeys([*clear, *found, *names]))
         more = len(distinct) - _MOST_HOLDERS
         return distinct if more <= 0 else [*distinct[:_MOST_HOLDERS], f"{more} more"]
 
@@ -101,6 +111,7 @@ class Words:
         """Go up from referrer to referrer, to the nearest that have a name."""
         heap = self._heap
         found: list[str] = []
+        vague: list[str] = []
         seen = {node, self._namespace}
         waiting = deque([(node, 0)])
         while waiting and len(seen) < _MOST_LOOKS and len(found) <= _MOST_HOLDERS:
@@ -112,7 +123,9 @@ class Words:
                 if above in seen or heap.tree.idom[above] == NONE:
                     continue
                 seen.add(above)
-                if above in self._known:
+                if above in self._known and self._known[above].vague:
+                    vague.append(self._known[above].name)
+                elif above in self._known:
                     # those beyond the first few are only counted
                     enough = len(found) > _MOST_HOLDERS
                     found.append(str(above) if enough else self._reference(above, here, direct=not depth))
@@ -123,7 +136,7 @@ class Words:
                     waiting.append((above, depth + 1))
                     if heap.surplus[above] > 0:
                         found.append(f"{_article(heap.type_of(above))} held by native code")
-        return found
+        return found + vague
 
     def _reference(self, above: int, here: int, *, direct: bool) -> str:
         holder = self._known[above]

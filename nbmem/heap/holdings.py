@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 
 from nbmem.heap.capture import capture
 from nbmem.heap.dominators import NONE, reachable_from
-from nbmem.heap.ends import ends_of
+from nbmem.heap.ends import ends_of, module_namespaces, nodes_at
 from nbmem.heap.graph import Heap
 from nbmem.heap.holders import Holder, Words, cut
 from nbmem.heap.shapes import shape_of
@@ -80,9 +81,7 @@ class Holdings:
     notes: tuple[str, ...] = ()
 
 
-def holdings(
-    namespace: dict[str, Any], names: Iterable[str], *, holders: Sequence[Holder] = ()
-) -> Holdings:
+def holdings(namespace: dict[str, Any], names: Iterable[str], *, holders: Sequence[Holder] = ()) -> Holdings:
     """Find out what names of a namespace hold.
 
     Parameters
@@ -112,15 +111,17 @@ def holdings(
     """
     asked = list(dict.fromkeys(names))
     heap = capture(held=[namespace])
-    node = heap.node_at(id(namespace))
+    spaces = [*module_namespaces(), id(namespace)]
+    known = nodes_at(heap, [*spaces, id(sys.modules), *(id(holder.value) for holder in holders)])
+    node = known.get(id(namespace))
     if node is None:  # not reached: everything that is held is a node
         return Holdings((), 0, 0, heap.notes)
     scene = _Scene(heap, node, namespace)
     listed = [name for name in asked if name in scene.node_of]
     nodes = list(dict.fromkeys(scene.node_of[name] for name in listed))
-    sharing = share(heap, nodes, ends_of(heap, [id(namespace)]))
+    sharing = share(heap, nodes, ends_of(heap, [known[each] for each in spaces if each in known]))
     kept = heap.tree.retained(np.where(sharing.inside, heap.shallow_bytes, 0))
-    words = Words(heap, node, scene.names_of, namespace, holders)
+    words = Words(heap, node, scene.names_of, namespace, holders, known)
     places = {each: place for place, each in enumerate(nodes)}
     found = [scene.holding(name, sharing, kept, places, words) for name in listed]
     found.sort(key=lambda each: (-each.freed_if_deleted_bytes, -each.retained_bytes, each.name))
@@ -130,7 +131,7 @@ def holdings(
 class _Scene:
     """A heap, and where the names of a namespace are in it."""
 
-    def __init__(self, heap: Heap, node: int, namespace: Mapping[str, Any]) -> None:
+    def __init__(self, heap: Heap, node: int, namespace: dict[str, Any]) -> None:
         self.heap = heap
         self.node = node
         row = heap.referents(node)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from nbmem.heap.capture import capture, capture_from
 from nbmem.heap.dominators import reachable_from
-from nbmem.heap.ends import derived_classes, ends_of, nodes_at
+from nbmem.heap.ends import derived_classes, ends_of, module_namespaces, nodes_at
 from nbmem.heap.graph import Heap
 from nbmem.heap.own import namespace_of
 from nbmem.heap.parts import Part, part_of
@@ -113,20 +113,22 @@ def measure(value: object) -> Measured:
     class that its module does not name is found: such a class may go with its instances.
     """
     heap = capture_from([value])
-    node: int | None = 0
+    node = 0
     whole = issubclass(type(value), (type, ModuleType, FrameType)) or _may_hide(heap)
     if whole:
-        heap = capture(held=[value])
-        node = nodes_at(heap, [id(value)]).get(id(value))
-        if node is None:  # nbmem's own: no part of the picture
-            heap, node, whole = capture_from([value]), 0, False
+        everything = capture(held=[value])
+        spaces = module_namespaces()
+        found = nodes_at(everything, [*spaces, id(value)])
+        whole = id(value) in found  # else it is nbmem's own, and no part of the picture
+        if whole:
+            heap, node = everything, found[id(value)]
     below = _below(heap, node)
     reached = below.copy()
     if whole:
-        ends = ends_of(heap)
+        ends = ends_of(heap, [found[each] for each in spaces if each in found])
         ends[node] = False
         if issubclass(type(value), ModuleType):
-            ends[list(nodes_at(heap, [id(namespace_of(value))]).values())] = False
+            ends[found.get(id(namespace_of(value)), node)] = False
         reached |= reachable_from(heap.indptr, heap.indices, [node], without=np.flatnonzero(ends))
     else:
         reached[:] = True

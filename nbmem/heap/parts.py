@@ -126,9 +126,11 @@ class _Tree:
         if len(nodes) == 1:
             return self._heap.dominated(int(nodes[0])).astype(np.int64)
         indptr, indices = self._rows
-        begins, lengths = indptr[nodes].astype(np.int64), np.diff(indptr.astype(np.int64))[nodes]
+        begins = indptr[nodes].astype(np.int64)
+        lengths = indptr[nodes + 1].astype(np.int64) - begins
         offsets = np.repeat(begins - np.cumsum(lengths) + lengths, lengths)
-        return indices[offsets + np.arange(len(offsets))].astype(np.int64)
+        found: NDArray[np.int64] = indices[offsets + np.arange(len(offsets))].astype(np.int64)
+        return found
 
     @cached_property
     def _rows(self) -> tuple[NDArray[np.uint32], NDArray[np.uint32]]:
@@ -152,9 +154,7 @@ class _Tree:
                 named.setdefault(id(link.value), link)
         return named, plumbing
 
-    def _grouped(
-        self, group: _Group, children: NDArray[np.int64], named: dict[int, Link]
-    ) -> list[_Group]:
+    def _grouped(self, group: _Group, children: NDArray[np.int64], named: dict[int, Link]) -> list[_Group]:
         """Put together what is alike and what is small."""
         if not len(children):
             return []

@@ -167,7 +167,7 @@ def short(value: Any) -> str:
     if kind is str or kind is bytes:
         cut = value[:MOST_LETTERS]
         return repr(cut) + ("…" if len(value) > len(cut) else "")
-    if kind is int and value.bit_length() > 200:  # noqa: PLR2004
+    if kind is int and value.bit_length() > 200:
         return "…"
     if kind in _ATOMS:
         return repr(value)
@@ -225,7 +225,7 @@ def _of_set(source: Any, wanted: Wanted) -> Iterator[Link]:
 
 def _of_cell(source: Any, wanted: Wanted) -> Iterator[Link]:
     try:
-        yield Link("attribute", "cell_contents", CellType.cell_contents.__get__(source))  # type: ignore[attr-defined]
+        yield Link("attribute", "cell_contents", CellType.cell_contents.__get__(source))
     except ValueError:  # empty
         return
 

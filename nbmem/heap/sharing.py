@@ -119,7 +119,7 @@ def _parts(
     top = topmost(dominator_tree(indptr, indices, roots).idom, n)
     heads, part_of = np.unique(top, return_inverse=True)
     weights = np.bincount(part_of, sizes, len(heads)).astype(np.int64)
-    sources = np.repeat(part_of, np.diff(indptr.astype(np.int64)))
+    sources = np.repeat(part_of, (indptr[1:] - indptr[:-1]).astype(np.int64))
     targets = part_of[indices]
     return part_of, weights, _distinct(sources, targets, len(heads))
 
@@ -163,7 +163,7 @@ def _merged(
     loose = np.ones(count, np.bool_)
     loose[sources] = False
     loose[starts] = False
-    if loose.sum() < 2:  # noqa: PLR2004
+    if loose.sum() < 2:
         return part_of, weights, edges
     # two sums of random numbers tell sets of parts apart: equal by chance once in 2**128
     random = np.random.default_rng(0).integers(0, 2**64, (2, count), np.uint64)
@@ -187,5 +187,3 @@ def _csr(edges: Edges, n: int) -> tuple[NDArray[np.uint32], NDArray[np.uint32]]:
     begins = np.zeros(n + 1, np.uint32)
     np.cumsum(np.bincount(sources, minlength=n), out=begins[1:])
     return begins, targets.astype(np.uint32)  # sources are in ascending order
-
-

@@ -26,20 +26,21 @@ def notebook_holders(shell: Any) -> list[Holder]:
     shell : InteractiveShell
     """
     found = [
-        (shell.user_ns_hidden, "IPython's hidden names"),
-        (shell.history_manager.output_hist, "Out"),
-        (shell.displayhook, "IPython's display hook"),
-        (shell.InteractiveTB, "the last error (InteractiveTB)"),
-        (getattr(sys, "last_traceback", None), "the last error (sys.last_traceback)"),
-        (getattr(sys, "last_value", None), "the last error (sys.last_value)"),
+        Holder(shell.history_manager.output_hist, "Out"),
+        Holder(shell.user_ns_hidden, "IPython's hidden names", vague=True),
+        Holder(shell.displayhook, "IPython's display hook", vague=True),
+        Holder(shell.InteractiveTB, "the last error (InteractiveTB)", vague=True),
     ]
+    for name in ("last_traceback", "last_value", "last_exc"):
+        if getattr(sys, name, None) is not None:
+            found.append(Holder(getattr(sys, name), f"the last error (sys.{name})", vague=True))
     pyplot = sys.modules.get("matplotlib._pylab_helpers")
     if pyplot is not None:
-        found.append((pyplot.Gcf.figs, "pyplot's open figures"))
-    widgets = sys.modules.get("ipywidgets.widgets.widget")
+        found.append(Holder(pyplot.Gcf.figs, "pyplot's open figures", vague=True))
+    widgets = getattr(sys.modules.get("ipywidgets.widgets.widget"), "_instances", None)
     if widgets is not None:
-        found.append((getattr(widgets, "_instances", None), "ipywidgets' registry"))
-    return [Holder(value, name) for value, name in found if value is not None]
+        found.append(Holder(widgets, "ipywidgets' registry", vague=True))
+    return found
 
 
 def variables(namespace: dict[str, Any] | None = None) -> pd.DataFrame:

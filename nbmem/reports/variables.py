@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from html import escape
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -42,11 +42,11 @@ _HEADS = (
 _WIDE, _NARROW = 24, 12
 
 
-def listed_names(namespace: Mapping[str, Any], hidden: Collection[str] = ()) -> list[str]:
+def listed_names(namespace: dict[str, Any], hidden: Collection[str] = ()) -> list[str]:
     """List the names that are shown: no modules, none that begin with an underscore, none that are hidden."""
     return [
         name
-        for name, value in list(dict.items(namespace))  # type: ignore[arg-type]
+        for name, value in list(dict.items(namespace))
         if type(name) is str
         and not name.startswith("_")
         and name not in hidden
@@ -73,18 +73,14 @@ class Variables:
         if sort != "freed":
             field = SORTS[sort]
             textual = sort in ("name", "type")
-            self._rows = sorted(
-                data.names, key=lambda row: getattr(row, field), reverse=not textual
-            )
+            self._rows = sorted(data.names, key=lambda row: getattr(row, field), reverse=not textual)
 
     @property
     def frame(self) -> pd.DataFrame:
         """One row per name; see :func:`nbmem.variables` for the columns."""
         import pandas as pd
 
-        rows = [
-            [*(getattr(row, name) for name in COLUMNS[:-1]), held_text(row)] for row in self._rows
-        ]
+        rows = [[*(getattr(row, name) for name in COLUMNS[:-1]), held_text(row)] for row in self._rows]
         frame = pd.DataFrame(rows, columns=pd.Index(COLUMNS))
         return frame.astype({name: "int64" for name in COLUMNS if name.endswith("_bytes")})
 
@@ -227,5 +223,7 @@ def measure_variables(
         If it is no dict: only of a namespace can it be told what ``del`` frees.
     """
     if not issubclass(type(namespace), dict):
-        raise BadArgument(f"variables takes a namespace, a dict such as globals(), not {type(namespace).__name__}")
+        raise BadArgument(
+            f"variables takes a namespace, a dict such as globals(), not {type(namespace).__name__}"
+        )
     return Variables(holdings(namespace, names, holders=holders), sort=sort, most=most)
