@@ -60,6 +60,7 @@ class Words:
         self,
         heap: Heap,
         namespace: int,
+        *,
         names: Mapping[int, Sequence[str]],
         values: Mapping[str, Any],
         holders: Sequence[Holder],

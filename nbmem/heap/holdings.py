@@ -121,7 +121,7 @@ def holdings(namespace: dict[str, Any], names: Iterable[str], *, holders: Sequen
     nodes = list(dict.fromkeys(scene.node_of[name] for name in listed))
     sharing = share(heap, nodes, ends_of(heap, [known[each] for each in spaces if each in known]))
     kept = heap.tree.retained(np.where(sharing.inside, heap.shallow_bytes, 0))
-    words = Words(heap, node, scene.names_of, namespace, holders, known)
+    words = Words(heap, node, names=scene.names_of, values=namespace, holders=holders, nodes=known)
     places = {each: place for place, each in enumerate(nodes)}
     found = [scene.holding(name, sharing, kept, places, words) for name in listed]
     found.sort(key=lambda each: (-each.freed_if_deleted_bytes, -each.retained_bytes, each.name))

@@ -169,7 +169,8 @@ def short(value: Any) -> str:
         return repr(cut) + ("…" if len(value) > len(cut) else "")
     if kind is int and value.bit_length() > 200:
         return "…"
-    if kind in _ATOMS:
+    # by identity: the equality of a class may be its metaclass's code
+    if any(kind is atom for atom in _ATOMS):
         return repr(value)
     if kind is tuple:
         parts = [short(each) for each in value[:3]]

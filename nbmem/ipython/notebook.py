@@ -31,9 +31,12 @@ def notebook_holders(shell: Any) -> list[Holder]:
         Holder(shell.displayhook, "IPython's display hook", vague=True),
         Holder(shell.InteractiveTB, "the last error (InteractiveTB)", vague=True),
     ]
-    for name in ("last_traceback", "last_value", "last_exc"):
-        if getattr(sys, name, None) is not None:
-            found.append(Holder(getattr(sys, name), f"the last error (sys.{name})", vague=True))
+    errors = ("last_traceback", "last_value", "last_exc")
+    found += [
+        Holder(getattr(sys, name), f"the last error (sys.{name})", vague=True)
+        for name in errors
+        if getattr(sys, name, None) is not None
+    ]
     pyplot = sys.modules.get("matplotlib._pylab_helpers")
     if pyplot is not None:
         found.append(Holder(pyplot.Gcf.figs, "pyplot's open figures", vague=True))

@@ -96,7 +96,12 @@ def compile_expression(shell: Any, expression: str, local_ns: Any, *, magic: str
     UsageError
         If it is a statement.
     """
-    source = shell.transform_cell(expression).strip()
+    source = expression.strip()
+    try:
+        ast.parse(source, mode="eval")
+    except SyntaxError:
+        # Plain Python is not transformed: IPython asks the object of a bare name whether to call it.
+        source = shell.transform_cell(expression).strip()
     number = min(shell.execution_count, len(shell.history_manager.input_hist_parsed) - 1)
     name = shell.compile.cache(source, number, raw_code=expression)
     tree = shell.transform_ast(shell.compile.ast_parse(source, filename=name))

@@ -91,8 +91,8 @@ def test_public_names_are_these() -> None:
 
     assert sorted(nbmem.__all__) == [
         "AlreadyRunning", "BadArgument", "CellTrace", "LineProfile", "MemitResult", "MemoryLimit", "MemoryLimitExceeded",
-        "MemoryLimitInterrupt", "NbmemError", "NotMeasured", "SessionReport", "history", "limit", "memit", "profile_lines",
-        "session", "trace",
+        "MemoryLimitInterrupt", "NbmemError", "NotMeasured", "ObjectSize", "SessionReport", "history", "limit", "memit",
+        "profile_lines", "session", "sizeof", "trace", "variables",
     ]  # fmt: skip
     for name in nbmem.__all__:
         assert getattr(nbmem, name) is not None
