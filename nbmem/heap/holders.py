@@ -113,10 +113,13 @@ class Words:
         heap = self._heap
         found: list[str] = []
         vague: list[str] = []
+        deepest = _MOST_LOOKS
         seen = {node, self._namespace}
         waiting = deque([(node, 0)])
         while waiting and len(seen) < _MOST_LOOKS and len(found) <= _MOST_HOLDERS:
             here, depth = waiting.popleft()
+            if depth > deepest:
+                break
             referrers = heap.referrers(here)
             if depth and heap.surplus[here] > 0 and not len(referrers):
                 found.append(f"{_article(heap.type_of(here))} held by native code")
@@ -132,11 +135,14 @@ class Words:
                     found.append(str(above) if enough else self._reference(above, here, direct=not depth))
                 elif heap.type_of(above) == RUNNING_FRAME:
                     where = heap.labels.get(above, "").partition(",")[0]
-                    found.append(f"a local variable of {where}, which is running")
+                    inner = "inside " if depth else ""
+                    found.append(f"{inner}a local of {where}, which is running")
                 elif deep and not self._is_below(above, node):
                     waiting.append((above, depth + 1))
                     if heap.surplus[above] > 0:
                         found.append(f"{_article(heap.type_of(above))} held by native code")
+            if found or vague:  # what is further away is mostly what holds those
+                deepest = min(deepest, depth + 1)
         return found + vague
 
     def _reference(self, above: int, here: int, *, direct: bool) -> str:

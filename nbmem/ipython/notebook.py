@@ -29,6 +29,7 @@ def notebook_holders(shell: Any) -> list[Holder]:
         Holder(shell.history_manager.output_hist, "Out"),
         Holder(shell.user_ns_hidden, "IPython's hidden names", vague=True),
         Holder(shell.displayhook, "IPython's display hook", vague=True),
+        Holder(shell.last_execution_result, "IPython's last result, until the next cell", vague=True),
         Holder(shell.InteractiveTB, "the last error (InteractiveTB)", vague=True),
     ]
     errors = ("last_traceback", "last_value", "last_exc")
@@ -43,7 +44,7 @@ def notebook_holders(shell: Any) -> list[Holder]:
     widgets = getattr(sys.modules.get("ipywidgets.widgets.widget"), "_instances", None)
     if widgets is not None:
         found.append(Holder(widgets, "ipywidgets' registry", vague=True))
-    return found
+    return [holder for holder in found if holder.value is not None]
 
 
 def variables(namespace: dict[str, Any] | None = None) -> pd.DataFrame:

@@ -191,25 +191,23 @@ def sizeof(obj: object) -> ObjectSize:
 
 
 def joined(part: Part) -> Part:
-    """Tell a chain of parts, each of which holds nearly nothing but the next, as one."""
-    while (
-        part.count == 1
-        and part.parts
-        and part.parts[0].name
-        and part.parts[0].count == 1
-        and part.parts[0].retained_bytes >= _CHAIN * part.retained_bytes
-    ):
-        below = part.parts[0]
-        part = replace(below, name=part.name + below.name, retained_bytes=part.retained_bytes)
-    return part
+    """Leave out parts that hold nearly nothing but one other: what is below is told with the way to it."""
+    way, last = "", part
+    while last.count == 1 and last.parts and last.parts[0].name and last.parts[0].parts:
+        below = last.parts[0]
+        if below.count > 1 or below.retained_bytes < _CHAIN * last.retained_bytes:
+            break
+        way, last = way + below.name, below
+    named = [replace(each, name=way + each.name) if each.type else each for each in last.parts]
+    return replace(part, parts=tuple(named))
 
 
 def _shown(part: Part, levels: int, level: int = 0) -> Iterator[tuple[int, Part]]:
     if level:
         yield level, part
     if level < levels:
-        for each in part.parts:
-            yield from _shown(joined(each), levels, level + 1)
+        for each in joined(part).parts:
+            yield from _shown(each, levels, level + 1)
 
 
 def _flat(part: Part, level: int = 0, path: str = "") -> Iterator[tuple[int, str, Part]]:
@@ -230,7 +228,7 @@ def _label(part: Part) -> str:
 def _items(part: Part, whole: int, level: int, levels: int) -> str:
     if level > levels:
         return ""
-    return "".join(_item(joined(each), whole, level, levels) for each in part.parts)
+    return "".join(_item(each, whole, level, levels) for each in joined(part).parts)
 
 
 def _item(part: Part, whole: int, level: int, levels: int) -> str:

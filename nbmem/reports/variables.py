@@ -155,7 +155,7 @@ def _sizes(row: Holding) -> tuple[int, int, int, int]:
 
 
 def _row(row: Holding, most: Sequence[int]) -> str:
-    text = f"{SOURCE}max-width:200px;"
+    text = f"{SOURCE}max-width:150px;"
     cells = f'<td style="{text}" title="{_shown(row.name)}">{_shown(row.name)}</td>'
     cells += f'<td style="{text}" title="{_shown(row.type)}">{_shown(_short_type(row.type))}</td>'
     cells += f'<td style="{CELL}">{_shape_text(row.shape)}</td>'
@@ -163,7 +163,7 @@ def _row(row: Holding, most: Sequence[int]) -> str:
     for size, largest, color in zip(_sizes(row), most, colors, strict=True):
         cells += f'<td style="{CELL}">{_size(size)}{bar(size, largest, color) if color else ""}</td>'
     held = escape(printable(held_text(row)))
-    wrap = f"{CELL}text-align:left;white-space:normal;max-width:420px;min-width:160px;"
+    wrap = f"{CELL}text-align:left;white-space:normal;overflow-wrap:anywhere;max-width:300px;min-width:120px;"
     return f'<tr>{cells}<td style="{wrap}{FAINT}">{held}</td></tr>'
 
 

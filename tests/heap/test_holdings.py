@@ -162,7 +162,7 @@ def test_a_module_and_a_running_function_are_told_as_holders(monkeypatch: pytest
     found = told(namespace)
     assert f"module {__name__}: kept" in found["value"].held_by
     (holder,) = found["other"].held_by
-    assert holder.startswith("a local variable of test_a_module_and_a_running_function")
+    assert holder.startswith("a local of test_a_module_and_a_running_function")
     assert local is namespace["other"]
 
 
