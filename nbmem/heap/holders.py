@@ -142,7 +142,7 @@ class Words:
                     if heap.surplus[above] > 0:
                         found.append(f"{_article(heap.type_of(above))} held by native code")
             if found or vague:  # what is further away is mostly what holds those
-                deepest = min(deepest, depth + 1)
+                deepest = min(deepest, depth + 3)
         return found + vague
 
     def _reference(self, above: int, here: int, *, direct: bool) -> str:

@@ -16,9 +16,7 @@ from IPython.core.magic import (
 )
 from IPython.display import display
 
-from nbmem.heap.objectsize import measure
 from nbmem.ipython.statements import compile_expression
-from nbmem.reports.objectsize import LEVELS, ObjectSize
 
 FLAGS = ("-d", "-o", "-q")
 
@@ -59,10 +57,14 @@ class MemsizeMagics(Magics):
             In [1]: %memsize {"2019": df, "2020": other}
         """
         __tracebackhide__ = True
+        # the engine and numpy are loaded when they are first needed
+        from nbmem.heap.objectsize import measure
+        from nbmem.reports.objectsize import LEVELS, ObjectSize
+
         depth, output, quiet, expression = self._memsize_options(line)
         value = compile_expression(self.shell, expression, local_ns, magic="%memsize")()
         try:
-            result = ObjectSize(measure(value), title=expression, levels=depth)
+            result = ObjectSize(measure(value), title=expression, levels=depth or LEVELS)
         finally:
             del value
         if output is not None:
@@ -70,18 +72,18 @@ class MemsizeMagics(Magics):
         if not quiet:
             display(result)
 
-    def _memsize_options(self, line: str) -> tuple[int, str | None, bool, str]:
+    def _memsize_options(self, line: str) -> tuple[int | None, str | None, bool, str]:
         try:
             found, rest = self.parse_options(line, "d:o:q", posix=False, strict=False, preserve_non_opts=True)
         except UsageError as error:
             reason = str(error).partition(" (")[0]
             raise UsageError(f"%memsize: {reason}; it takes -d DEPTH -o NAME -q and an expression") from None
-        depth = found.get("d", str(LEVELS))
-        if not depth.isdecimal() or int(depth) < 1:
+        depth = found.get("d", None)
+        if depth is not None and (not depth.isdecimal() or int(depth) < 1):
             raise UsageError(f"%memsize: -d takes a number of levels, 1 or more, not {depth!r}")
         output = found.get("o", None)
         if output is not None and (not output.isidentifier() or keyword.iskeyword(output)):
             raise UsageError(f"%memsize: -o takes the name of a variable, not {output!r}")
         if not rest.strip():
             raise UsageError("%memsize needs an expression, for example: %memsize df")
-        return int(depth), output, "q" in found, rest.strip()
+        return None if depth is None else int(depth), output, "q" in found, rest.strip()

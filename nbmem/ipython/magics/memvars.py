@@ -12,9 +12,6 @@ from IPython.core.magic import Magics, line_magic, magics_class, no_var_expand, 
 from IPython.core.magic_arguments import MagicArgumentParser
 from IPython.display import display
 
-from nbmem.ipython.notebook import notebook_holders
-from nbmem.reports.variables import SORTS, listed_names, measure_variables
-
 FLAGS = ("-n", "--most", "-a", "--all", "-s", "--sort", "-o", "--output", "-q", "--quiet")
 
 
@@ -67,6 +64,10 @@ class MemvarsMagics(Magics):
         -q, --quiet: show nothing.
             ``%memvars -q -o frame``
         """
+        # the engine and numpy are loaded when they are first needed
+        from nbmem.ipython.notebook import notebook_holders
+        from nbmem.reports.variables import listed_names, measure_variables
+
         found = _parse(line)
         namespace = self.shell.user_ns
         names = list(namespace) if found.all else listed_names(namespace, self.shell.user_ns_hidden)
@@ -84,6 +85,8 @@ class MemvarsMagics(Magics):
 
 
 def _parse(line: str) -> Any:
+    from nbmem.reports.variables import SORTS
+
     try:
         found, rest = _PARSER.parse_known_args(shlex.split(line, comments=True))
     except (UsageError, ValueError) as error:
