@@ -116,6 +116,10 @@ def links(source: Any, wanted: Container[int] | None = None) -> Iterator[Link]:
         function's own. Large containers are copied first, as they may change meanwhile.
     """
     kind = type(source)
+    plain = _PLAIN.get(id(kind))
+    if plain is not None:
+        yield from plain(source, wanted)
+        return
     for known, part in _PARTS:
         if issubclass(kind, known):
             yield from part(source, wanted)
@@ -288,6 +292,16 @@ _PARTS: tuple[tuple[Any, Callable[[Any, Wanted], Iterator[Link]]], ...] = (
     (TracebackType, _of_traceback),
 )
 
+# Types of builtins, which have nothing else; by address, as the hash of a class may be its metaclass's code.
+_PLAIN: dict[int, Callable[[Any, Wanted], Iterator[Link]]] = {
+    id(dict): _of_dict,
+    id(list): _of_sequence,
+    id(tuple): _of_sequence,
+    id(deque): _of_sequence,
+    id(set): _of_set,
+    id(frozenset): _of_set,
+    **{id(atom): lambda source, wanted: iter(()) for atom in _ATOMS},
+}
 
 # -- of instances and numpy's arrays --
 

@@ -112,6 +112,8 @@ def test_flags_are_completed(kernel: Kernel) -> None:
     assert "-r" in complete("%memit -")
     assert complete("%memwatch re") == ["report"]
     assert complete("%memwatch on --q") == ["--quiet"]
+    assert complete("%memvars --s") == ["--sort"]
+    assert "-d" in complete("%memsize -")
     assert complete("%%memtrace --stacks -f ")[:1] != ["-s"]
 
 
