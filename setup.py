@@ -16,6 +16,7 @@ NATIVE = [
     "nbmem/heap/_dominators.pyx",
     "nbmem/heap/_walk.pyx",
     "nbmem/heap/_births.pyx",
+    "nbmem/heap/_attributes.pyx",
     "nbmem/tracing/_records.pyx",
     "nbmem/tracing/_lineprobe.pyx",
 ]

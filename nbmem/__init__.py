@@ -19,12 +19,14 @@ from nbmem._errors import (
 )
 
 if TYPE_CHECKING:
+    from nbmem.ipython.notebook import variables
     from nbmem.reports.celltrace import CellTrace
     from nbmem.reports.heapdiff import HeapDiff
     from nbmem.reports.history import SessionReport, history, session
     from nbmem.reports.limit import MemoryLimit, limit
     from nbmem.reports.lineprofile import LineProfile, profile_lines
     from nbmem.reports.memit import MemitResult, memit
+    from nbmem.reports.objectsize import ObjectSize, sizeof
     from nbmem.reports.recording import trace
     from nbmem.reports.snapshot import HeapSnapshot, snapshot
 
@@ -43,14 +45,17 @@ __all__ = [
     "MemoryLimitInterrupt",
     "NbmemError",
     "NotMeasured",
+    "ObjectSize",
     "SessionReport",
     "history",
     "limit",
     "memit",
     "profile_lines",
     "session",
+    "sizeof",
     "snapshot",
     "trace",
+    "variables",
 ]
 
 _PLACES = {
@@ -64,10 +69,13 @@ _PLACES = {
     "limit": "nbmem.reports.limit",
     "MemitResult": "nbmem.reports.memit",
     "memit": "nbmem.reports.memit",
+    "ObjectSize": "nbmem.reports.objectsize",
+    "sizeof": "nbmem.reports.objectsize",
     "trace": "nbmem.reports.recording",
     "HeapDiff": "nbmem.reports.heapdiff",
     "HeapSnapshot": "nbmem.reports.snapshot",
     "snapshot": "nbmem.reports.snapshot",
+    "variables": "nbmem.ipython.notebook",
 }
 
 

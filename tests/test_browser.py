@@ -234,3 +234,32 @@ def test_the_heap_and_its_growth_are_readable_in_the_theme(lab: Lab, tmp_path: P
         assert contrast(page, ".nbmem") >= 4.5
         assert page.title() != "1"
         assert refused == []
+
+
+HELD = [
+    "%load_ext nbmem\nimport numpy as np\nbig = np.ones(4_000_000)\nview = big[:10]\n"
+    "cache = {'<img src=x>': [big], 'rows': [{'x': float(i)} for i in range(5000)]}",
+    "%memvars",
+    "%memsize [np.ones(100_000), [{'x': float(i)} for i in range(5000)]]",
+]
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_tables_of_names_and_trees_of_sizes_are_readable_fit_and_unfold(
+    lab: Lab, tmp_path: Path, dark: bool
+) -> None:
+    name = f"held_{dark}.ipynb"
+    write(lab.root / name, HELD)
+    lab.set("themes", {"theme": "JupyterLab Dark" if dark else "JupyterLab Light"})
+    with browser(tmp_path / "profile", dark=dark) as (page, refused):
+        open_notebook(page, lab, name)
+        run_all(page, len(HELD))
+        page.wait_for_selector(".nbmem details", timeout=30_000)
+        table, tree = page.query_selector_all(".nbmem")
+        assert "view.base" in table.inner_text()
+        assert "['<img src=x>']" in table.inner_text()
+        assert table.evaluate("element => element.scrollWidth <= element.clientWidth")
+        assert "ndarray" in tree.inner_text()
+        assert page.query_selector(".nbmem img") is None
+        assert contrast(page, ".nbmem") >= 4.5
+        assert refused == []

@@ -18,7 +18,7 @@ from nbmem.heap.walk import measured
 #: Seconds that methods of others' may take for the sizes of their objects, all together.
 _PATIENCE = 1.0
 #: Libraries whose ``__sizeof__`` adds up other objects.
-_SUMMING = ("pandas", "geopandas", "xarray", "dask", "polars")
+_SUMMING = ("pandas", "geopandas", "pyarrow", "xarray", "dask", "polars")
 _SMALLEST_OWNER = 512
 _MOST_BYTES = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 1 << 44
 

@@ -20,18 +20,20 @@ from nbmem.heap.labels import CLASSES, frame_label, label_modules
 from nbmem.heap.own import is_own, leave_out_own, namespace_of
 from nbmem.heap.registry import rules
 from nbmem.heap.typenames import module_of, name_of
-from nbmem.heap.walk import ITEMSIZE_AT_1, ITEMSIZE_AT_2, itemsize_of, walk
+from nbmem.heap.walk import ITEMSIZE_AT_1, ITEMSIZE_AT_2, itemsize_of, locate, walk
 
 # The linked list of an lru_cache has a reference to each link besides that of the dict.
 _LINK_OF_CACHE = "functools._lru_list_elem"
 _TOKEN = uuid.uuid4().hex
 
 
-def capture(*, watch: bool = False) -> Heap:
+def capture(*, held: Sequence[object] = (), watch: bool = False) -> Heap:
     """Take down the whole heap.
 
     Parameters
     ----------
+    held : sequence of object
+        Objects that are nodes and roots, also where only nbmem's frames hold them.
     watch : bool
         Note from now on, as long as the result lives, where new objects are born: only so can they be told
         from those that lay at the same address before. A callback of the collector does it, some 10 ns for
@@ -56,7 +58,7 @@ def capture(*, watch: bool = False) -> Heap:
     runs meanwhile. Afterwards the objects of other libraries are asked for their buffers, and those whose
     type has a ``__sizeof__`` in Python for their size; one second at most for the latter.
     """
-    return _capture(None, [], watch=watch)
+    return _capture(None, [], held=held, watch=watch)
 
 
 def capture_from(starts: Sequence[object], ends: Iterable[int] = ()) -> Heap:
@@ -85,7 +87,9 @@ def capture_from(starts: Sequence[object], ends: Iterable[int] = ()) -> Heap:
     return _capture(list(starts), list(left_out.difference(map(id, starts))))
 
 
-def _capture(starts: list[object] | None, ends: list[int], *, watch: bool = False) -> Heap:
+def _capture(
+    starts: list[object] | None, ends: list[int], *, held: Sequence[object] = (), watch: bool = False
+) -> Heap:
     known = rules() if starts is not None else [CLASSES, *rules()]
     kinds = [rule.kind for rule in known]
     ndarray = getattr(sys.modules.get("numpy"), "ndarray", None)
@@ -111,6 +115,9 @@ def _capture(starts: list[object] | None, ends: list[int], *, watch: bool = Fals
     for number, name in enumerate(draft.types):
         if name == _LINK_OF_CACHE:
             draft.surplus[(draft.type_index == number) & (draft.surplus > 0)] -= 1
+    if held:
+        nodes = locate(draft.addresses, np.array([id(each) for each in held], np.uint64))
+        draft.surplus[nodes[nodes >= 0]] += 1
     if starts is None:
         label_modules(draft)
         leave_out_own(draft, own_types, [namespace for *_, namespace in frames])

@@ -7,6 +7,7 @@ function works: the native part does not hold the GIL then.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -252,6 +253,37 @@ def reachable_from(
     _part.spread(begins, targets, _nodes("starts", starts, n), state, _KEPT)
     reached: NDArray[np.bool_] = state == _KEPT
     return reached
+
+
+def reachable_from_each(
+    indptr: ArrayLike, indices: ArrayLike, starts: ArrayLike
+) -> Iterator[NDArray[np.int64]]:
+    """Tell of each of several nodes what it alone leads to, itself included.
+
+    Parameters
+    ----------
+    indptr, indices : arrays of integers
+        As for :func:`dominator_tree`; checked once.
+    starts : array of integers
+        Where to start, one after the other.
+
+    Yields
+    ------
+    array of int64
+        Nodes in ascending order.
+
+    Raises
+    ------
+    BadArgument
+        If the arrays do not fit together.
+    """
+    begins, targets, n = _graph(indptr, indices)
+    state = np.zeros(n, np.uint8)
+    for start in _nodes("starts", starts, n):
+        _part.spread(begins, targets, np.array([start], np.uint32), state, _KEPT)
+        reached = np.flatnonzero(state)
+        state[reached] = 0
+        yield reached
 
 
 def transpose(indptr: ArrayLike, indices: ArrayLike, n: int) -> tuple[NDArray[np.uint32], NDArray[np.uint32]]:

@@ -8,7 +8,7 @@ from typing import Any
 from IPython.core.completer import SimpleCompletion, context_matcher
 
 from nbmem.ipython import traced
-from nbmem.ipython.magics import memit, memlimit, memsnap, memwatch, mprun
+from nbmem.ipython.magics import memit, memlimit, memsize, memsnap, memvars, memwatch, mprun
 
 _FLAGS = {
     "%%memtrace": traced.FLAGS,
@@ -18,6 +18,8 @@ _FLAGS = {
     "%memlimit": memlimit.FLAGS,
     "%memsnap": memsnap.SNAP_FLAGS,
     "%memdiff": memsnap.DIFF_FLAGS,
+    "%memvars": memvars.FLAGS,
+    "%memsize": memsize.FLAGS,
     "%mprun": mprun.FLAGS,
     "%%mprun": mprun.FLAGS,
 }

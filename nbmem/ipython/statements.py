@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from types import CodeType
 from typing import Any
 
+from IPython.core.error import UsageError
+
 
 @dataclass(frozen=True, slots=True)
 class Statement:
@@ -73,6 +75,47 @@ def compile_statement(shell: Any, statement: str, local_ns: Any) -> Statement:
             exec(code, names, local)
 
     return Statement(code, run)
+
+
+def compile_expression(shell: Any, expression: str, local_ns: Any, *, magic: str) -> Callable[[], Any]:
+    """Compile a magic's expression; what is given back evaluates it in the user's namespace.
+
+    Parameters
+    ----------
+    shell : InteractiveShell
+    expression : str
+    local_ns : dict or None
+        The locals of the function that called the magic.
+    magic : str
+        Who asks, for the message.
+
+    Raises
+    ------
+    SyntaxError
+        As in a cell.
+    UsageError
+        If it is a statement.
+    """
+    source = expression.strip()
+    try:
+        ast.parse(source, mode="eval")
+    except SyntaxError:
+        # Plain Python is not transformed: IPython asks the object of a bare name whether to call it.
+        source = shell.transform_cell(expression).strip()
+    number = min(shell.execution_count, len(shell.history_manager.input_hist_parsed) - 1)
+    name = shell.compile.cache(source, number, raw_code=expression)
+    tree = shell.transform_ast(shell.compile.ast_parse(source, filename=name))
+    if len(tree.body) != 1 or not isinstance(tree.body[0], ast.Expr):
+        raise UsageError(f"{magic} takes one expression, not a statement, for example: {magic} df")
+    code = shell.compile(ast.Expression(tree.body[0].value), name, "eval")
+    names = shell.user_ns
+    local = names if local_ns is None else local_ns
+
+    def evaluate() -> Any:
+        __tracebackhide__ = True
+        return eval(code, names, local)
+
+    return evaluate
 
 
 def _loop_runs() -> bool:

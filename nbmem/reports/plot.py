@@ -9,7 +9,7 @@ from itertools import groupby
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from nbmem._units import MIB
+from nbmem._units import MIB, format_bytes
 from nbmem.reports.history import CellCost
 from nbmem.tracing import Trace
 
@@ -125,3 +125,29 @@ def plot_session(cells: Sequence[CellCost]) -> Figure:
 
 def _failed(cells: Sequence[CellCost]) -> bool:
     return any(cell.status != "ok" for cell in cells)
+
+
+def plot_shares(rows: Sequence[tuple[str, int]], *, title: str) -> Figure:
+    """Draw named sizes as bars, the first at the top. The figure is not registered with pyplot."""
+    figure = ShownFigure(figsize=(9, 1.2 + 0.26 * max(len(rows), 1)), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    places = range(len(rows))
+    sizes = [size for _, size in rows]
+    # names are data: a dollar sign begins no formula
+    axes.barh(places, [size / MIB for size in sizes], color="C0", height=0.7)
+    axes.set_yticks(list(places), [_cut(name).replace("$", r"\$") for name, _ in rows], fontsize="small")
+    for place, size in enumerate(sizes):
+        axes.annotate(
+            format_bytes(size), (size / MIB, place), xytext=(3, 0), textcoords="offset points",
+            va="center", fontsize="small", color="0.4",
+        )  # fmt: skip
+    axes.invert_yaxis()
+    axes.margins(x=0.15)
+    axes.set_xlabel("MiB that would be freed")
+    axes.set_title(_cut(title, 110).replace("$", r"\$"), loc="left", fontsize="medium")
+    return figure
+
+
+def _cut(text: str, most: int = 40) -> str:
+    return text if len(text) <= most else text[: most - 1] + "…"

@@ -90,9 +90,9 @@ def test_public_names_are_these() -> None:
     import nbmem
 
     assert sorted(nbmem.__all__) == [
-        "AlreadyRunning", "BadArgument", "CellTrace", "HeapDiff", "HeapSnapshot", "LineProfile", "MemitResult", "MemoryLimit", "MemoryLimitExceeded",
-        "MemoryLimitInterrupt", "NbmemError", "NotMeasured", "SessionReport", "history", "limit", "memit", "profile_lines",
-        "session", "snapshot", "trace",
+        "AlreadyRunning", "BadArgument", "CellTrace", "HeapDiff", "HeapSnapshot", "LineProfile", "MemitResult", "MemoryLimit",
+        "MemoryLimitExceeded", "MemoryLimitInterrupt", "NbmemError", "NotMeasured", "ObjectSize", "SessionReport", "history",
+        "limit", "memit", "profile_lines", "session", "sizeof", "snapshot", "trace", "variables",
     ]  # fmt: skip
     for name in nbmem.__all__:
         assert getattr(nbmem, name) is not None
@@ -112,6 +112,8 @@ def test_flags_are_completed(kernel: Kernel) -> None:
     assert "-r" in complete("%memit -")
     assert complete("%memwatch re") == ["report"]
     assert complete("%memwatch on --q") == ["--quiet"]
+    assert complete("%memvars --s") == ["--sort"]
+    assert "-d" in complete("%memsize -")
     assert complete("%%memtrace --stacks -f ")[:1] != ["-s"]
 
 

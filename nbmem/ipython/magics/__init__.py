@@ -8,8 +8,10 @@ from IPython.core.magic import Magics
 
 from nbmem.ipython.magics.memit import MemitMagics
 from nbmem.ipython.magics.memlimit import MemlimitMagics
+from nbmem.ipython.magics.memsize import MemsizeMagics
 from nbmem.ipython.magics.memsnap import MemsnapMagics
 from nbmem.ipython.magics.memtrace import MemtraceMagics
+from nbmem.ipython.magics.memvars import MemvarsMagics
 from nbmem.ipython.magics.memwatch import MemwatchMagics
 from nbmem.ipython.magics.mprun import MprunMagics
 from nbmem.ipython.session import NbMem
@@ -24,4 +26,6 @@ def make_magics(shell: Any, session: NbMem) -> list[Magics]:
         MemwatchMagics(shell, session),
         MemlimitMagics(shell),
         MemsnapMagics(shell, session),
+        MemvarsMagics(shell),
+        MemsizeMagics(shell),
     ]

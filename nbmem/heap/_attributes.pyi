@@ -1,0 +1,3 @@
+from typing import Any
+
+def attributes(value: object) -> tuple[dict[str, Any] | None, list[tuple[str, Any]]]: ...
