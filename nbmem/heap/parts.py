@@ -18,7 +18,7 @@ from nbmem.heap.references import Link, links, referents
 #: Parts below this share of the whole are put together.
 LEAST_SHARE = 0.005
 #: More parts than this that are alike are one; so many levels are told; so many objects are asked for names.
-_MOST_ALIKE, _MOST_LEVELS, _MOST_ASKED, _MOST_LOOKS = 12, 12, 5000, 2000
+_MOST_ALIKE, _MOST_LEVELS, _MOST_ASKED, _MOST_LOOKS = 12, 12, 1000, 2000
 _ANY = {"key": "[*]", "index": "[*]", "attribute": ".*", "element": "{*}", "key itself": "{keys}"}
 
 
