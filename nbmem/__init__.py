@@ -19,6 +19,7 @@ from nbmem._errors import (
 )
 
 if TYPE_CHECKING:
+    from nbmem.heap.registry import register_type
     from nbmem.reports.celltrace import CellTrace
     from nbmem.reports.history import SessionReport, history, session
     from nbmem.reports.limit import MemoryLimit, limit
@@ -44,11 +45,13 @@ __all__ = [
     "limit",
     "memit",
     "profile_lines",
+    "register_type",
     "session",
     "trace",
 ]
 
 _PLACES = {
+    "register_type": "nbmem.heap.registry",
     "CellTrace": "nbmem.reports.celltrace",
     "SessionReport": "nbmem.reports.history",
     "history": "nbmem.reports.history",

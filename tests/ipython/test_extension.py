@@ -92,6 +92,7 @@ def test_public_names_are_these() -> None:
     assert sorted(nbmem.__all__) == [
         "AlreadyRunning", "BadArgument", "CellTrace", "LineProfile", "MemitResult", "MemoryLimit", "MemoryLimitExceeded",
         "MemoryLimitInterrupt", "NbmemError", "NotMeasured", "SessionReport", "history", "limit", "memit", "profile_lines",
+        "register_type",
         "session", "trace",
     ]  # fmt: skip
     for name in nbmem.__all__:
