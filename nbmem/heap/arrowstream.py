@@ -89,7 +89,7 @@ def buffers(capsule: Any) -> list[tuple[int, int]]:
 
 
 def _of_array(schema: _Schema, array: _Array) -> Iterator[tuple[int, int]]:
-    kind = schema.format.decode() if not schema.dictionary else schema.format.decode()
+    kind = schema.format.decode()
     count = array.length + array.offset
     listed = [array.buffers[i] or 0 for i in range(array.n_buffers)]
     for address, size in zip(listed, _sizes(kind, count, listed), strict=False):

@@ -11,7 +11,7 @@ import numpy as np
 
 from nbmem.heap.draft import Draft
 from nbmem.heap.registry import Buffer, Rule
-from nbmem.heap.sizes import block_bytes, owned_bytes
+from nbmem.heap.sizes import block_bytes, shallow_bytes
 from nbmem.heap.typenames import module_of
 from nbmem.heap.walk import measured
 
@@ -143,7 +143,7 @@ def _add(draft: Draft, answers: _Answers) -> None:
             for i in np.flatnonzero(~known).tolist():  # nothing that the walk knows leads to it
                 number = nodes.setdefault(int(wanted[i]), len(draft) + len(new))
                 if number == len(draft) + len(new):
-                    new.append((int(wanted[i]), owned_bytes(objects[i]), "(object of a library)"))
+                    new.append((int(wanted[i]), shallow_bytes(objects[i]), "(object of a library)"))
                 edges.append(np.array([(node, number)], np.int64))
     joined = np.concatenate(edges)
     draft.add(new, joined[joined[:, 0] != joined[:, 1]])

@@ -65,14 +65,23 @@ def _polars(polars: Any) -> list[Rule]:
 
 def _torch(torch: Any) -> list[Rule]:
     storage_of = torch.Tensor.untyped_storage
-    device_of = vars(torch._C.TensorBase if hasattr(torch._C, "TensorBase") else torch._C._TensorBase)[
-        "device"
-    ]
+    getters = vars(torch._C.TensorBase if hasattr(torch._C, "TensorBase") else torch._C._TensorBase)
+    device_of, base_of, grad_of, is_leaf = (
+        getters[name].__get__ for name in ("device", "_base", "grad", "is_leaf")
+    )
+
+    def held_by(tensor: Any) -> list[Any]:
+        # C++ holds what a view is of, and the gradient; of others than leaves, asking for that warns
+        held = [base_of(tensor), grad_of(tensor) if is_leaf(tensor) else None]
+        return [each for each in held if each is not None]
 
     def of_tensor(tensor: Any) -> list[Buffer]:
-        if device_of.__get__(tensor).type != "cpu":
-            return []
-        return of_storage(storage_of(tensor))
+        return [
+            buffer
+            for each in (tensor, *held_by(tensor))
+            if device_of(each).type == "cpu"
+            for buffer in of_storage(storage_of(each))
+        ]
 
     def of_storage(storage: Any) -> list[Buffer]:
         if storage.device.type != "cpu":
@@ -80,7 +89,10 @@ def _torch(torch: Any) -> list[Rule]:
         # its allocator hands out multiples of 64 bytes
         return [Buffer(int(storage.data_ptr()), (int(storage.nbytes()) + 63) & ~63, "torch storage")]
 
-    return [Rule(torch.Tensor, buffers=of_tensor), Rule(torch.UntypedStorage, buffers=of_storage)]
+    return [
+        Rule(torch.Tensor, buffers=of_tensor, references=held_by),
+        Rule(torch.UntypedStorage, buffers=of_storage),
+    ]
 
 
 def _mmap(mmap: Any) -> list[Rule]:
@@ -114,9 +126,9 @@ def _pandas_engines(index: Any) -> list[Rule]:
             return ()
         values = engine.values
         values = getattr(values, "_ndarray", values)
-        if getattr(values, "dtype", None) != object:
+        if getattr(getattr(values, "dtype", None), "kind", "") != "O":
             return ()
-        listed = values.tolist()
+        listed: list[object] = values.tolist()
         if engine.is_unique:
             return listed
         return dict.fromkeys(each for each in listed if type(each) is str)

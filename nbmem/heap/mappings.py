@@ -21,7 +21,7 @@ class Mappings:
         self._ranges: list[tuple[int, int]] | None = None
 
     def has(self, address: int) -> bool:
-        """Tell whether an address lies in a mapping that is of no file; False where the system does not say."""
+        """Tell whether an address lies in a mapping of no file; False where the system does not say."""
         if self._ranges is None:
             try:
                 self._ranges = sorted(_anonymous(_MAPS.read_text(errors="replace")))
@@ -34,7 +34,7 @@ class Mappings:
 def _anonymous(text: str) -> list[tuple[int, int]]:
     found = []
     for line in text.splitlines():
-        # address range, rights, offset, device, inode, path; shared anonymous memory is a /dev/zero of its own
+        # range, rights, offset, device, inode, path; shared anonymous memory is a /dev/zero of its own
         fields = line.split(maxsplit=5)
         if len(fields) < 6 or fields[5] == "/dev/zero (deleted)":
             begin, end = fields[0].split("-")

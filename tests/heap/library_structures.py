@@ -370,6 +370,16 @@ built("torch tensor", lambda s: _torch().ones(count(s, 2_000_000)), "torch")
 built("view of a torch tensor", lambda s: _torch().ones(count(s, 2_000_000))[10:20], "torch")
 built("torch tensor over an array", lambda s: _torch().from_numpy(_np().ones(count(s, 1_000_000))), "torch")
 built("array over a torch tensor", lambda s: _torch().ones(count(s, 1_000_000)).numpy(), "torch")
+
+
+@structure("torch parameters with gradients", "torch")
+def _(scale: float) -> Any:
+    torch = _torch()
+    layer = torch.nn.Linear(count(scale, 1000), 1000)
+    layer(torch.ones(count(scale, 1000))).sum().backward()
+    return layer
+
+
 built("torch module", lambda s: _torch().nn.Linear(count(s, 1000), 1000), "torch")
 
 
@@ -378,6 +388,5 @@ LIMITS = {
     "array of StringDType": "numpy keeps the text in an arena of the dtype's, whose size it tells nobody",
     "random generators": "80 bytes of each are numpy's own, in no object",
     "pyarrow output stream": "a buffer tells its size, not how much was reserved for it",
-    "polars frame of text": "polars tells the size of its buffers, not how much was reserved for them",
     "slice of a polars series": "a polars slice shows where it begins, not what it is a part of",
 }

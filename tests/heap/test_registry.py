@@ -195,9 +195,12 @@ def test_a_torch_storage_is_one_node_of_all_its_tensors(monkeypatch: pytest.Monk
             return 8_000_000
 
     class TensorBase:
-        @property
-        def device(self) -> Any:
-            return UntypedStorage.device
+        _base, grad, is_leaf = (
+            property(lambda self: None),
+            property(lambda self: None),
+            property(lambda self: True),
+        )
+        device = property(lambda self: UntypedStorage.device)
 
     class Tensor(TensorBase):
         storage = UntypedStorage()
