@@ -11,7 +11,6 @@ from cpython.buffer cimport PyBuffer_FillInfo
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.object cimport PyObject, PyTypeObject
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
-from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcpy, memset, strchr, strcmp
 
 import mmap
@@ -20,6 +19,12 @@ import sys
 import numpy as np
 
 from nbmem._errors import NotMeasured
+
+cdef extern from "_blocks.h":
+    void *malloc "nbmem_malloc" (size_t) noexcept
+    void *calloc "nbmem_calloc" (size_t, size_t) noexcept
+    void *realloc "nbmem_realloc" (void *, size_t) noexcept
+    void free "nbmem_free" (void *) noexcept
 
 ctypedef int (*visitproc)(PyObject *op, void *arg) noexcept
 ctypedef PyObject *(*unary)(PyObject *op, PyObject *nothing) noexcept

@@ -15,6 +15,7 @@ from nbmem.heap.draft import Draft
 from nbmem.heap.walk import refers_to
 
 _PACKAGE = "nbmem"
+_AT_ONCE = 1 << 16
 # What others keep of ours: callbacks, magics.
 _CALLABLES = ("method", "function", "builtin_function_or_method")
 namespace_of: Callable[[Any], dict[str, Any]] = vars(ModuleType)["__dict__"].__get__
@@ -41,7 +42,7 @@ def leave_out_own(draft: Draft, own_types: NDArray[np.bool_], frame_namespaces: 
     ]
     namespaces = {id(namespace_of(module)) for module in modules}
     known = [*namespaces, *map(id, modules), *draft.type_addresses[: len(own_types)][own_types].tolist()]
-    own = np.isin(draft.addresses, np.array(known, np.uint64))
+    own = _among(draft.addresses, np.array(sorted(known), np.uint64))
     own |= np.append(own_types, np.zeros(len(draft.types) - len(own_types), np.bool_))[draft.type_index]
     own[: len(frame_namespaces)] |= np.array([each in namespaces for each in frame_namespaces], np.bool_)
     callables = [number for number, name in enumerate(draft.types) if name in _CALLABLES]
@@ -50,3 +51,13 @@ def leave_out_own(draft: Draft, own_types: NDArray[np.bool_], frame_namespaces: 
     roots = np.flatnonzero(draft.surplus > 0)
     gone = retained_mask(draft.indptr, draft.indices, roots, np.flatnonzero(own))
     draft.keep(~(gone | own))
+
+
+def _among(values: NDArray[np.uint64], wanted: NDArray[np.uint64]) -> NDArray[np.bool_]:
+    """Tell which values are among some, in order; numpy's isin would sort all values, and take the memory."""
+    found = np.zeros(len(values), np.bool_)
+    for begin in range(0, len(values) if len(wanted) else 0, _AT_ONCE):
+        part = values[begin : begin + _AT_ONCE]
+        places = np.minimum(np.searchsorted(wanted, part), len(wanted) - 1)
+        found[begin : begin + _AT_ONCE] = wanted[places] == part
+    return found
