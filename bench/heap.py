@@ -73,9 +73,14 @@ def _figures(claim: Claim, found: dict[str, list[dict[str, float]]]) -> None:
 
     capture, dominators = of("nbmem", "capture"), of("nbmem", "dominators")
     asizeof = of("asizeof", "sizeof")
-    claim.add("capture()", capture, "ms")
-    claim.add("guppy3 heap()", of("guppy3", "heap"), "ms")
-    claim.add("guppy3, above capture()", ratios(of("guppy3", "heap"), capture), "x", at_least=6)
+    claim.add("capture(), first", of("nbmem", "first"), "ms")
+    claim.add("capture(), again", capture, "ms")
+    claim.add("guppy3 heap(), first", of("guppy3", "heap"), "ms")
+    claim.add("guppy3 heap(), again", of("guppy3", "again"), "ms")
+    claim.add(
+        "guppy3, first above first", ratios(of("guppy3", "heap"), of("nbmem", "first")), "x", at_least=6
+    )
+    claim.add("guppy3, again above again", ratios(of("guppy3", "again"), capture), "x")
     claim.add("pympler muppy + summary", of("muppy", "heap"), "ms")
     claim.add("pympler, above capture()", ratios(of("muppy", "heap"), capture), "x", at_least=12)
     claim.add("capture(), twin in Python", of("twin", "capture"), "ms")
@@ -89,7 +94,10 @@ def _figures(claim: Claim, found: dict[str, list[dict[str, float]]]) -> None:
     claim.add("pympler asizeof", asizeof, "ms")
     claim.add("asizeof, above capture_from()", ratios(asizeof, of("sizeof", "sizeof")), "x", at_least=8)
     claim.add("asizeof, above the retained size", ratios(asizeof, of("sizeof", "retained")), "x", at_least=8)
-    large = [one + other for one, other in zip(of("nbmem, large", "capture"), of("nbmem, large", "dominators"), strict=True)]
+    large = [
+        one + other
+        for one, other in zip(of("nbmem, large", "capture"), of("nbmem, large", "dominators"), strict=True)
+    ]
     small = [one + other for one, other in zip(capture, dominators, strict=True)]
     claim.add("capture(), 10 M objects", of("nbmem, large", "capture"), "ms")
     claim.add("dominators of 10 M objects", of("nbmem, large", "dominators"), "ms")
@@ -104,7 +112,10 @@ def _figures(claim: Claim, found: dict[str, list[dict[str, float]]]) -> None:
         claim.add(f"memory at the peak, {text}", [each / 2**20 for each in of(way, "extra")], "MiB")
     if found.get("nbmem"):
         answer = found["nbmem"][-1]
-        _note(claim, f"{answer['objects']:,} objects, {answer['references']:,} references with the interpreter's own")
+        _note(
+            claim,
+            f"{answer['objects']:,} objects, {answer['references']:,} references with the interpreter's own",
+        )
     if found.get("igraph"):
         same = all(of("igraph", "same"))
         _note(claim, f"igraph's dominators are {'the same, node for node' if same else 'OTHERS'}")

@@ -145,7 +145,12 @@ def _of_sizeof(kept: list[Record]) -> dict[str, float]:
 
     seconds, heap = _best(lambda: capture_from([kept]))
     retained, _ = _best(lambda: capture_from([kept]).retained_bytes[0])
-    return {"sizeof": seconds, "retained": retained, "objects": len(heap), "bytes": int(heap.shallow_bytes.sum())}
+    return {
+        "sizeof": seconds,
+        "retained": retained,
+        "objects": len(heap),
+        "bytes": int(heap.shallow_bytes.sum()),
+    }
 
 
 def _of_asizeof(kept: list[Record]) -> dict[str, float]:

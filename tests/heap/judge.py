@@ -89,7 +89,7 @@ def judge(structure: Structure, scale: float) -> Verdict:
     from nbmem.heap.capture import capture
 
     for _ in range(2):  # what is only made once is made now
-        _drop(structure.build(scale))
+        drop(structure.build(scale))
     gc.collect()
     # one reference and one name, in no frame of nbmem's: nothing else may lead to it
     holder = structure.build(scale)
@@ -105,13 +105,13 @@ def judge(structure: Structure, scale: float) -> Verdict:
     read()  # a structure may have emptied caches that it needs
     gc.collect()
     before = read()
-    _drop(holder)
+    drop(holder)
     del holder
     gc.collect()
     return Verdict(structure.name, retained, together, before - read())
 
 
-def _drop(holder: Any) -> None:
+def drop(holder: Any) -> None:
     """End what would complain when it goes."""
     if type(holder) is list and holder and hasattr(holder[0], "cr_frame"):
         for each in holder:
