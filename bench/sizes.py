@@ -46,8 +46,8 @@ def sizes(rounds: int) -> Claim:
     """Judge all structures, ask the peers, write the page. One round: sizes do not vary as times do."""
     claim = Claim(
         "sizes of structures, against the bytes that came back",
-        f"pymalloc's, malloc's and Arrow's counters, and mappings, before and after the structure is dropped; right: "
-        f"within {PART:.0%} or {BYTES} bytes; every row is in docs/sizes.md",
+        f"pymalloc's, malloc's and Arrow's counters, and mappings, before and after the structure is "
+        f"dropped; right: within {PART:.0%} or {BYTES} bytes; every row is in docs/sizes.md",
     )
     rows: dict[str, _Row] = {}
     with ThreadPoolExecutor(2) as workers:
@@ -65,7 +65,7 @@ def sizes(rounds: int) -> Claim:
         for row in plain
         if row.verdict.came_back_bytes > 50_000
     ]
-    claim.add("structures judged", [float(len(in_order))], "", at_least=40)
+    claim.add("structures judged", [float(len(in_order))], "rows", at_least=40)
     claim.add(
         "right by nbmem, but for known limits",
         [100 * statistics.mean(row.verdict.is_right for row in plain)],

@@ -290,8 +290,9 @@ cdef Memory _handed_over(void **data, size_t size):
 
 
 cdef inline uint64_t _place(uint64_t address) noexcept:
-    # What lies together in memory lies together in the table: within 64 KiB slots follow addresses.
-    return ((address >> 16) * <uint64_t>0x9E3779B97F4A7C15 >> 32) + (address >> 4 & 0xFFF)
+    # What lies together in memory lies together in the table: within 256 bytes slots follow addresses
+    # (within more, full stretches of memory would meet in the table and be searched from end to end).
+    return ((address >> 8) * <uint64_t>0x9E3779B97F4A7C15 >> 32) + (address >> 4 & 0xF)
 
 
 cdef inline NbmemSlot *_find(NbmemSlot *slots, uint64_t mask, uint64_t address) noexcept:
@@ -410,6 +411,8 @@ cdef void _look_up(Walk *walk) noexcept:
     for i in range(n):
         if i + AHEAD < n:
             prefetch(&walk.slots[_place(<uint64_t>walk.waiting[i + AHEAD]) & walk.mask])
+            if walk.partial:
+                prefetch(walk.waiting[i + AHEAD])  # its type is asked for
         node = _node(walk, <uint64_t>walk.waiting[i])
         if walk.failed:
             return

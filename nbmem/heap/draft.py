@@ -75,7 +75,7 @@ class Draft:
         return listed
 
     def add(self, new: list[tuple[int, int, str]], edges: NDArray[np.int64]) -> None:
-        """Add nodes that stand for no object (address, bytes, kind), and references from old nodes, (m, 2)."""
+        """Add nodes that stand for no object (address, bytes, kind), and (m, 2) references from old nodes."""
         count, n = len(new), len(self)
         if len(edges):
             sources, targets = edges[np.lexsort((edges[:, 1], edges[:, 0]))].T
