@@ -34,11 +34,11 @@ def heap(rounds: int) -> Claim:
     """Measure captures, dominators and sizes of one structure, each in fresh processes."""
     claim = Claim(
         "the heap of 1 M objects",
-        f"median of {rounds} rounds; in each, every way has a fresh process, which builds the same heap; of "
-        "two the better counts, but for what is called first; guppy3's heap() has neither types nor sizes "
-        "before its table is asked for, it and pympler's summary have no references, capture() has all three; "
-        "igraph's figure is its dominator() alone; asizeof is given limit=10 000, as with its own 100 it does "
-        "not get to the end",
+        f"median of {rounds} rounds; in each, every way has a fresh process, which builds the same heap; "
+        "of two the better counts, but for what is called first; guppy3's heap() has neither types nor "
+        "sizes before its table is asked for, it and pympler's summary have no references, capture() has "
+        "all three; igraph's figure is its dominator() alone; asizeof is given limit=10 000, as with its "
+        "own 100 it does not get to the end",
     )
     found: dict[str, list[dict[str, float]]] = {}
     for _ in range(rounds):
