@@ -18,6 +18,9 @@
 #include "internal/pycore_dict.h"
 #include "internal/pycore_object.h"
 #include "internal/pycore_runtime.h"
+#if PY_VERSION_HEX >= 0x030D0000
+#include "internal/pycore_ceval.h"  /* the bits of eval_breaker */
+#endif
 #ifdef NBMEM_UNDEF_CORE
 #undef Py_BUILD_CORE
 #endif
@@ -93,7 +96,7 @@ static inline Py_ssize_t nbmem_values(PyObject *op, PyTypeObject *type)
 #if PY_VERSION_HEX < 0x030C0000
     PyDictValues *values = *_PyObject_ValuesPointer(op);
 #elif PY_VERSION_HEX < 0x030D0000
-    PyDictOrValues either = *_PyObject_DictOrValues(op);
+    PyDictOrValues either = *_PyObject_DictOrValuesPointer(op);
     PyDictValues *values = _PyDictOrValues_IsValues(either) ? _PyDictOrValues_GetValues(either) : NULL;
 #else
     void *values = NULL;
