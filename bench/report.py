@@ -16,7 +16,18 @@ from bench.claims import Claim, Figure
 
 RESULTS = Path(__file__).parent / "results"
 
-_PACKAGES = ("nbmem", "ipython", "ipykernel", "numpy", "pandas", "memory_profiler", "memray")
+_PACKAGES = (
+    "nbmem",
+    "ipython",
+    "ipykernel",
+    "numpy",
+    "pandas",
+    "memory_profiler",
+    "memray",
+    "pympler",
+    "guppy3",
+    "igraph",
+)
 _VERDICTS = {True: "met", False: "NOT MET", None: ""}
 
 

@@ -19,6 +19,7 @@ from nbmem._errors import (
 )
 
 if TYPE_CHECKING:
+    from nbmem.heap.registry import register_type
     from nbmem.ipython.notebook import variables
     from nbmem.reports.celltrace import CellTrace
     from nbmem.reports.heapdiff import HeapDiff
@@ -51,6 +52,7 @@ __all__ = [
     "limit",
     "memit",
     "profile_lines",
+    "register_type",
     "session",
     "sizeof",
     "snapshot",
@@ -59,6 +61,7 @@ __all__ = [
 ]
 
 _PLACES = {
+    "register_type": "nbmem.heap.registry",
     "CellTrace": "nbmem.reports.celltrace",
     "SessionReport": "nbmem.reports.history",
     "history": "nbmem.reports.history",

@@ -19,7 +19,7 @@
 #include "internal/pycore_object.h"
 #include "internal/pycore_runtime.h"
 #if PY_VERSION_HEX >= 0x030D0000
-#include "internal/pycore_ceval.h"
+#include "internal/pycore_ceval.h"  /* the bits of eval_breaker */
 #endif
 #ifdef NBMEM_UNDEF_CORE
 #undef Py_BUILD_CORE
@@ -59,6 +59,12 @@ static inline Py_ssize_t nbmem_block(Py_ssize_t size, Py_ssize_t page)
     return (size + 16 + page - 1) & ~(page - 1);
 }
 
+/* The same for what never goes through pymalloc: numpy's buffers, locks. */
+static inline Py_ssize_t nbmem_malloc_block(Py_ssize_t size, Py_ssize_t page)
+{
+    return size > 512 ? nbmem_block(size, page) : size <= 24 ? 32 : (size + 8 + 15) & ~(Py_ssize_t)15;
+}
+
 /* What stands in front of an object of a type. */
 static inline Py_ssize_t nbmem_head(PyTypeObject *type)
 {
@@ -70,6 +76,20 @@ static inline Py_ssize_t nbmem_shared_room(PyTypeObject *type)
     PyDictKeysObject *keys = ((PyHeapTypeObject *)type)->ht_cached_keys;
     return keys == NULL ? 0 : keys->dk_usable + keys->dk_nentries;
 }
+
+#if PY_VERSION_HEX < 0x030D0000
+/* The bytes of attribute values. How many fit in is not written down. It is as many as the class had room for when
+   they were made, which becomes fewer with each instance; what stands before them tells it to within 7. */
+static inline Py_ssize_t nbmem_values_bytes(PyDictValues *values, Py_ssize_t room)
+{
+    Py_ssize_t prefix = ((uint8_t *)values)[-1];
+    if (room > prefix - 2)
+        room = prefix - 2;
+    else if (room < prefix - 9)
+        room = prefix - 5;
+    return prefix + room * (Py_ssize_t)sizeof(PyObject *);
+}
+#endif
 
 /* Bytes of an instance's attribute values that are a block of their own (up to 3.12). */
 static inline Py_ssize_t nbmem_values(PyObject *op, PyTypeObject *type)
@@ -84,7 +104,7 @@ static inline Py_ssize_t nbmem_values(PyObject *op, PyTypeObject *type)
 #endif
 #if PY_VERSION_HEX < 0x030D0000
     if (values != NULL)
-        return ((uint8_t *)values)[-1] + nbmem_shared_room(type) * (Py_ssize_t)sizeof(PyObject *);
+        return nbmem_values_bytes(values, nbmem_shared_room(type));
 #endif
     return 0;
 }
@@ -114,7 +134,7 @@ static inline Py_ssize_t nbmem_dict_table(PyObject *op, Py_ssize_t page)
     if (dict->ma_values != NULL) {
 #if PY_VERSION_HEX < 0x030D0000
         Py_ssize_t room = keys->dk_usable + keys->dk_nentries;
-        return nbmem_block(((uint8_t *)dict->ma_values)[-1] + room * (Py_ssize_t)sizeof(PyObject *), page);
+        return nbmem_block(nbmem_values_bytes(dict->ma_values, room), page);
 #else
         if (dict->ma_values->embedded)
             return 0;
@@ -126,15 +146,15 @@ static inline Py_ssize_t nbmem_dict_table(PyObject *op, Py_ssize_t page)
     return nbmem_block(nbmem_keys_bytes(keys), page);
 }
 
-static inline Py_ssize_t nbmem_int_bytes(PyObject *op)
+/* The bytes of an int's digits; what stands before them is the type's basic size. */
+static inline Py_ssize_t nbmem_int_digits(PyObject *op)
 {
 #if PY_VERSION_HEX >= 0x030C0000
     Py_ssize_t digits = (Py_ssize_t)(((PyLongObject *)op)->long_value.lv_tag >> 3);
-    return offsetof(PyLongObject, long_value.ob_digit) + (digits > 0 ? digits : 1) * sizeof(digit);
 #else
     Py_ssize_t digits = Py_SIZE(op) < 0 ? -Py_SIZE(op) : Py_SIZE(op);
-    return offsetof(PyLongObject, ob_digit) + (digits > 0 ? digits : 1) * sizeof(digit);
 #endif
+    return (digits > 0 ? digits : 1) * (Py_ssize_t)sizeof(digit);
 }
 
 /* A str of the compact kind, in *more what it keeps as UTF-8; -1: another kind. */
@@ -159,6 +179,66 @@ static inline Py_ssize_t nbmem_set_table(PyObject *op)
 {
     PySetObject *set = (PySetObject *)op;
     return set->table == set->smalltable ? 0 : (set->mask + 1) * (Py_ssize_t)sizeof(setentry);
+}
+
+/* The weak reference by which a class stands in the list of its bases; NULL: it has none. */
+static inline PyObject *nbmem_listed_by(PyTypeObject *type)
+{
+    PyWeakReference *first = (PyWeakReference *)type->tp_weaklist;
+    if (first == NULL || !Py_IS_TYPE((PyObject *)first, &_PyWeakref_RefType) || first->wr_callback != NULL)
+        return NULL;
+    return (PyObject *)first;
+}
+
+/* Is it the weak reference by which a class that was made at run time stands in the list of its bases? It goes
+   when the class goes, so its bytes count as the class's own. */
+static inline int nbmem_lists_a_class(PyObject *op)
+{
+    PyObject *object = ((PyWeakReference *)op)->wr_object;
+    return object != Py_None && PyType_Check(object) && (((PyTypeObject *)object)->tp_flags & Py_TPFLAGS_HEAPTYPE)
+        && nbmem_listed_by((PyTypeObject *)object) == op;
+}
+
+/* The blocks of a class that was made at run time; own: what the object itself asks for. */
+static inline Py_ssize_t nbmem_type_bytes(PyObject *op, Py_ssize_t own, Py_ssize_t page)
+{
+    PyHeapTypeObject *heap = (PyHeapTypeObject *)op;
+    Py_ssize_t size = nbmem_block(own, page);
+    if (heap->ht_cached_keys != NULL)
+        size += nbmem_block(nbmem_keys_bytes(heap->ht_cached_keys), page);
+    if (heap->ht_type.tp_doc != NULL)
+        size += nbmem_block((Py_ssize_t)strlen(heap->ht_type.tp_doc) + 1, page);
+    if (heap->_ht_tpname != NULL)
+        size += nbmem_block((Py_ssize_t)strlen(heap->_ht_tpname) + 1, page);
+    if (nbmem_listed_by(&heap->ht_type) != NULL)
+        size += nbmem_block(nbmem_head(&_PyWeakref_RefType) + _PyWeakref_RefType.tp_basicsize, page);
+    return size;
+}
+
+/* Is a type one of C's, by its name, or derived from it? */
+static inline int nbmem_is_named(PyTypeObject *type, const char *name, destructor of_python)
+{
+    for (; type != NULL; type = type->tp_base)
+        if (type->tp_dealloc != of_python && strcmp(type->tp_name, name) == 0)
+            return 1;
+    return 0;
+}
+
+/* The first fields of io.StringIO (3.11 to 3.14). */
+typedef struct {
+    PyObject_HEAD
+    Py_UCS4 *buffer;
+    Py_ssize_t position, length;
+    size_t room;
+    int state;
+    /* what was only ever appended: up to 3.11 two lists of pieces, then one str with room for more */
+    PyObject *written, *pieces;
+} NbmemText;
+
+static inline Py_ssize_t nbmem_text_table(PyObject *op)
+{
+    NbmemText *text = (NbmemText *)op;
+    return text->buffer == NULL ? 0 : (Py_ssize_t)(text->room * sizeof(Py_UCS4));
 }
 
 /* -- references that tp_traverse does not report -- */
@@ -234,6 +314,30 @@ static inline void nbmem_visit_descriptor(PyObject *op, visitproc visit, void *a
 {
     NBMEM_VISIT(((PyDescrObject *)op)->d_name);
     NBMEM_VISIT(((PyDescrObject *)op)->d_qualname);
+}
+
+/* A range (3.11 to 3.14). */
+typedef struct {
+    PyObject_HEAD
+    PyObject *start, *stop, *step, *length;
+} NbmemRange;
+
+static inline void nbmem_visit_range(PyObject *op, visitproc visit, void *arg)
+{
+    NBMEM_VISIT(((NbmemRange *)op)->start);
+    NBMEM_VISIT(((NbmemRange *)op)->stop);
+    NBMEM_VISIT(((NbmemRange *)op)->step);
+    NBMEM_VISIT(((NbmemRange *)op)->length);
+}
+
+static inline void nbmem_visit_text(PyObject *op, visitproc visit, void *arg)
+{
+    if (((NbmemText *)op)->state != 2)  /* no longer accumulating */
+        return;
+    NBMEM_VISIT(((NbmemText *)op)->written);
+#if PY_VERSION_HEX < 0x030C0000
+    NBMEM_VISIT(((NbmemText *)op)->pieces);
+#endif
 }
 
 /* Is it one of the descriptors that begin as PyDescrObject does? */

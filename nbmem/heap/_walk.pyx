@@ -42,6 +42,9 @@ cdef extern from "Python.h":
     int PyType_IsSubtype(PyTypeObject *, PyTypeObject *) noexcept
     PyTypeObject PyLong_Type, PyUnicode_Type, PyCode_Type, PyModule_Type, PyDict_Type, PyList_Type
     PyTypeObject PySet_Type, PyFrozenSet_Type, PyType_Type, PyFrame_Type, PyCFunction_Type, PyBaseObject_Type
+    PyTypeObject PyRange_Type
+    PyTypeObject WeakReference "_PyWeakref_RefType"
+    ctypedef void (*destructor)(PyObject *) noexcept
     int PyGC_Disable() noexcept
     int PyGC_Enable() noexcept
     Py_ssize_t PyLong_AsSsize_t(PyObject *) noexcept
@@ -54,6 +57,7 @@ cdef extern from "_objects.h":
     #define NBMEM_ALWAYS_TRAVERSED(type) (((type)->tp_flags & Py_TPFLAGS_HAVE_GC) && (type)->tp_traverse != NULL && (type)->tp_is_gc == NULL)
     #define NBMEM_HAS_MANAGED_DICT(type) (((type)->tp_flags & Py_TPFLAGS_MANAGED_DICT) && ((type)->tp_flags & Py_TPFLAGS_HEAPTYPE))
     #define NBMEM_NAME(type) ((type)->tp_name)
+    #define NBMEM_DEALLOC(type) ((type)->tp_dealloc)
     static PyTypeObject *nbmem_defining(PyObject *descr) { return PyDescr_TYPE(descr); }
     static void *nbmem_method(PyObject *descr)
     {
@@ -87,7 +91,12 @@ cdef extern from "_objects.h":
     Py_ssize_t nbmem_values(PyObject *, PyTypeObject *) noexcept
     Py_ssize_t nbmem_inline_values(PyTypeObject *) noexcept
     Py_ssize_t nbmem_dict_table(PyObject *, Py_ssize_t) noexcept
-    Py_ssize_t nbmem_int_bytes(PyObject *) noexcept
+    Py_ssize_t nbmem_malloc_block(Py_ssize_t, Py_ssize_t) noexcept
+    Py_ssize_t nbmem_int_digits(PyObject *) noexcept
+    Py_ssize_t nbmem_type_bytes(PyObject *, Py_ssize_t, Py_ssize_t) noexcept
+    Py_ssize_t nbmem_text_table(PyObject *) noexcept
+    int nbmem_lists_a_class(PyObject *) noexcept
+    int nbmem_is_named(PyTypeObject *, const char *, destructor) noexcept
     Py_ssize_t nbmem_str_bytes(PyObject *, Py_ssize_t *) noexcept
     Py_ssize_t nbmem_list_table(PyObject *) noexcept
     Py_ssize_t nbmem_set_table(PyObject *) noexcept
@@ -95,6 +104,8 @@ cdef extern from "_objects.h":
     void nbmem_visit_type(PyObject *, visitproc, void *) noexcept
     void nbmem_visit_code(PyObject *, visitproc, void *) noexcept
     void nbmem_visit_descriptor(PyObject *, visitproc, void *) noexcept
+    void nbmem_visit_range(PyObject *, visitproc, void *) noexcept
+    void nbmem_visit_text(PyObject *, visitproc, void *) noexcept
     void nbmem_visit_frame(void *, visitproc, void *) noexcept
     int nbmem_is_descriptor(PyTypeObject *) noexcept
     int nbmem_has_traverse(PyObject *, PyTypeObject *) noexcept
@@ -112,6 +123,7 @@ cdef extern from "_objects.h":
     int is_heap_type "NBMEM_IS_HEAP_TYPE" (PyObject *) noexcept
     int is_interned "NBMEM_IS_INTERNED" (PyObject *) noexcept
     const char *type_name "NBMEM_NAME" (PyTypeObject *) noexcept
+    destructor dealloc_of "NBMEM_DEALLOC" (PyTypeObject *) noexcept
     PyTypeObject *nbmem_defining(PyObject *) noexcept
     void *nbmem_method(PyObject *) noexcept
     ctypedef struct NbmemSlot:
@@ -152,6 +164,9 @@ cdef enum:
     METHOD = 8  # a method in C that is known to be harmless
     QUEUE = 9  # the same, in blocks of 64
     ASKED = 10  # a method of somebody's: asked after the walk
+    CLASS = 11
+    REFERENCE = 12  # a weak one
+    STREAM = 13  # io.StringIO
 
 # What tp_traverse leaves out.
 cdef enum:
@@ -161,6 +176,8 @@ cdef enum:
     CODE_PARTS = 3
     NAME_PARTS = 4
     ELEMENTS = 5
+    RANGE_PARTS = 6
+    STREAM_PARTS = 7
 
 # What is found out about a type, once.
 ctypedef struct Plan:
@@ -170,6 +187,7 @@ ctypedef struct Plan:
     int64_t fixed
     Py_ssize_t basic
     Py_ssize_t item
+    Py_ssize_t spare  # bytes of an item more than there are: classes in Python have it (PyType_GenericAlloc)
     uint8_t sizing
     uint8_t rest
     uint8_t traversed  # 0: never, 1: always, 2: ask
@@ -233,6 +251,15 @@ cdef Py_ssize_t PAGE = mmap.PAGESIZE
 # Types of these keep their sizes in plain C; what the methods of other libraries do nobody knows.
 cdef frozenset HARMLESS = frozenset(name.encode() for name in sys.stdlib_module_names) | {b"numpy"}
 cdef str SIZEOF = sys.intern("__sizeof__")
+cdef Py_ssize_t LOCK = 32 if sys.version_info < (3, 14) else 0  # the semaphore of a lock, by malloc
+
+
+class _OfPython:
+    __slots__ = ()
+
+
+# How objects of all classes that are made in Python end, and of no other.
+cdef destructor OF_PYTHON = dealloc_of(<PyTypeObject *><PyObject *>_OfPython)
 
 
 @cython.final
@@ -401,6 +428,8 @@ cdef void _look_up(Walk *walk) noexcept:
     for i in range(n):
         if i + AHEAD < n:
             prefetch(&walk.slots[_place(<uint64_t>walk.waiting[i + AHEAD]) & walk.mask])
+            if walk.partial:
+                prefetch(walk.waiting[i + AHEAD])  # its type is asked for
         node = _node(walk, <uint64_t>walk.waiting[i])
         if walk.failed:
             return
@@ -470,6 +499,7 @@ cdef void _make_plan(Walk *walk, Plan *plan, PyTypeObject *type) noexcept:
     plan.head = nbmem_head(type)
     plan.basic = type.tp_basicsize + nbmem_inline_values(type)
     plan.item = type.tp_itemsize
+    plan.spare = plan.item if dealloc_of(type) == OF_PYTHON else 0
     plan.managed = has_managed_dict(type)
     plan.traversed = 1 if always_traversed(type) else 2 if type.tp_traverse != NULL else 0
     plan.skipped = walk.partial and (
@@ -487,6 +517,8 @@ cdef void _make_plan(Walk *walk, Plan *plan, PyTypeObject *type) noexcept:
         plan.rest = CODE_PARTS
     elif nbmem_is_descriptor(type):
         plan.rest = NAME_PARTS
+    elif type == &PyRange_Type:
+        plan.rest = RANGE_PARTS
     elif walk.ndarray != NULL and PyType_IsSubtype(type, walk.ndarray):
         plan.rest = ELEMENTS
     plan.rule = -1
@@ -501,8 +533,15 @@ cdef void _make_plan(Walk *walk, Plan *plan, PyTypeObject *type) noexcept:
     if plan.measure != NULL:
         defining = nbmem_defining(method)
         name = type_name(defining)
-        if defining == &PyBaseObject_Type:
+        if type == &WeakReference:
+            plan.sizing = REFERENCE
+        elif defining == &PyBaseObject_Type:
             plan.sizing = ITEMS if plan.item else ALIKE
+            if nbmem_is_named(type, b"_io.StringIO", OF_PYTHON):
+                plan.sizing = STREAM
+                plan.rest = STREAM_PARTS
+        elif plan.rest == TYPE_PARTS:
+            plan.sizing = CLASS
         elif defining == &PyLong_Type:
             plan.sizing = INTEGER
         elif defining == &PyUnicode_Type:
@@ -517,9 +556,19 @@ cdef void _make_plan(Walk *walk, Plan *plan, PyTypeObject *type) noexcept:
             plan.sizing = ARRAY
         elif strcmp(name, b"collections.deque") == 0:
             plan.sizing = QUEUE
+        elif strcmp(name, b"numpy.generic") == 0 and not plan.item and not _has_data_beside(type):
+            plan.sizing = ALIKE  # its method adds the value, which is part of the object
         elif _is_harmless(name):
             plan.sizing = METHOD
     plan.fixed = nbmem_block(plan.head + plan.basic, walk.page)
+    if plan.sizing == ALIKE and LOCK:
+        if nbmem_is_named(type, b"_thread.RLock", OF_PYTHON) or nbmem_is_named(type, b"_thread.lock", OF_PYTHON):
+            plan.fixed += nbmem_malloc_block(LOCK, walk.page)
+
+
+cdef bint _has_data_beside(PyTypeObject *type) noexcept:
+    """Tell whether a scalar of numpy's has its value in a block of its own."""
+    return PyType_IsSubtype(type, &PyUnicode_Type) or nbmem_is_named(type, b"numpy.void", OF_PYTHON)
 
 
 cdef bint _is_harmless(const char *name) noexcept:
@@ -554,7 +603,8 @@ cdef int64_t _shallow(Walk *walk, PyObject *op, Plan *plan) noexcept:
         size = plan.fixed
     elif plan.sizing == ITEMS:
         count = Py_SIZE(op)
-        size = nbmem_block(plan.head + plan.basic + plan.item * (-count if count < 0 else count), walk.page)
+        size = plan.head + plan.basic + plan.spare + plan.item * (-count if count < 0 else count)
+        size = nbmem_block(size, walk.page)
     elif plan.sizing == TEXT:
         count = nbmem_str_bytes(op, &more)
         if count < 0:
@@ -563,7 +613,7 @@ cdef int64_t _shallow(Walk *walk, PyObject *op, Plan *plan) noexcept:
         else:
             size = nbmem_block(plan.head + count, walk.page) + nbmem_block(more, walk.page)
     elif plan.sizing == INTEGER:
-        size = nbmem_block(plan.head + nbmem_int_bytes(op), walk.page)
+        size = nbmem_block(plan.head + plan.basic + plan.spare + nbmem_int_digits(op), walk.page)
     elif plan.sizing == LIST:
         size = plan.fixed + nbmem_block(nbmem_list_table(op), walk.page)
     elif plan.sizing == MAPPING:
@@ -572,17 +622,26 @@ cdef int64_t _shallow(Walk *walk, PyObject *op, Plan *plan) noexcept:
         size = plan.fixed + nbmem_block(nbmem_set_table(op), walk.page)
     elif plan.sizing == ARRAY:
         array = <NbmemArray *>op
-        size = plan.fixed + nbmem_block(2 * array.nd * <Py_ssize_t>sizeof(Py_ssize_t), walk.page)
+        size = plan.fixed
+        if array.nd:
+            size += nbmem_malloc_block(2 * array.nd * <Py_ssize_t>sizeof(Py_ssize_t), walk.page)
         if array.flags & OWNDATA:
             more = nbmem_array_length(op) * nbmem_array_itemsize(op, walk.itemsize_at)
-            size += nbmem_block(more if more else 1, walk.page)
+            size += nbmem_malloc_block(more, walk.page)
     elif plan.sizing == ASKED:
         size = plan.fixed
+    elif plan.sizing == CLASS:
+        size = 0  # part of a library, nothing that is allocated
+        if is_heap_type(op):
+            size = plan.head + plan.basic + plan.item * (Py_SIZE(op) + 1)
+            size = nbmem_type_bytes(op, size, walk.page)
+    elif plan.sizing == REFERENCE:
+        size = 0 if nbmem_lists_a_class(op) else plan.fixed
+    elif plan.sizing == STREAM:
+        size = plan.fixed + nbmem_block(nbmem_text_table(op), walk.page)
     else:
         size = _measured(op, plan)
-        if plan.rest == TYPE_PARTS and not is_heap_type(op):
-            size = 0  # part of a library, nothing that is allocated
-        elif size < 0:
+        if size < 0:
             size = plan.fixed
         else:
             size = _blocks(plan.head, plan.basic, plan.item, size, plan.sizing == QUEUE)
@@ -749,6 +808,10 @@ cdef void _take_down(Walk *walk, uint32_t node) noexcept:
         nbmem_visit_code(op, _visit, walk)
     elif known.rest == NAME_PARTS:
         nbmem_visit_descriptor(op, _visit, walk)
+    elif known.rest == RANGE_PARTS:
+        nbmem_visit_range(op, _visit, walk)
+    elif known.rest == STREAM_PARTS:
+        nbmem_visit_text(op, _visit, walk)
 
 
 cdef void _go(Walk *walk) noexcept:

@@ -11,7 +11,7 @@ import numpy as np
 
 from nbmem.heap.draft import Draft
 from nbmem.heap.registry import Buffer, Rule
-from nbmem.heap.sizes import block_bytes, owned_bytes
+from nbmem.heap.sizes import block_bytes, shallow_bytes
 from nbmem.heap.typenames import module_of
 from nbmem.heap.walk import measured
 
@@ -33,13 +33,13 @@ class _Answers:
         By their addresses.
     held : set of (int, int)
         Which node holds which address.
-    referred : list of (int, int, int)
-        Node, address of an object that it refers to, bytes of that.
+    referred : list of (int, list of object)
+        A node, and the objects that it refers to unseen.
     """
 
     buffers: dict[int, Buffer] = field(default_factory=dict)
     held: set[tuple[int, int]] = field(default_factory=set)
-    referred: list[tuple[int, int, int]] = field(default_factory=list)
+    referred: list[tuple[int, list[object]]] = field(default_factory=list)
 
 
 def ask(draft: Draft, objects: list[Any], rules: list[Rule]) -> None:
@@ -56,11 +56,16 @@ def ask(draft: Draft, objects: list[Any], rules: list[Rule]) -> None:
     answers = _Answers()
     until = time.monotonic() + _PATIENCE
     unasked = 0
+    # where a rule tells the bytes, the object's own method would count them twice
+    told = {number for number, rule in enumerate(rules) if rule.buffers or rule.own_bytes}
+    sized = set(draft.asked_nodes[np.isin(draft.asked_rules, list(told))].tolist())
     for each, node, number in zip(
         objects, draft.asked_nodes.tolist(), draft.asked_rules.tolist(), strict=True
     ):
         if number >= 0:
             _ask_rule(draft, each, node, rules[number], answers)
+        elif node in sized:
+            continue
         elif time.monotonic() > until:
             unasked += 1
         else:
@@ -83,7 +88,7 @@ def _ask_rule(draft: Draft, value: Any, node: int, rule: Rule, answers: _Answers
                     answers.held.add((node, buffer.address))
                     answers.buffers.setdefault(buffer.address, buffer)
         if rule.references is not None:
-            answers.referred += [(node, id(each), owned_bytes(each)) for each in rule.references(value)]
+            answers.referred.append((node, list(rule.references(value))))
     except Exception:  # noqa: BLE001  # a library's or a user's function: its object counts without
         draft.notes.append(f"a {type(value).__name__} could not be asked for its buffers")
 
@@ -116,25 +121,34 @@ def _shown_below(draft: Draft, node: int) -> int:
 def _add(draft: Draft, answers: _Answers) -> None:
     """Let buffers be nodes, each once, and add the references to them and to other objects."""
     nodes = _owners_of(draft, answers.buffers)
+    # who looks at an object's memory from a library's side holds one reference to it
+    owners = np.unique(np.fromiter(nodes.values(), np.int64))
+    draft.surplus[owners[draft.surplus[owners] > 0]] -= 1
     new: list[tuple[int, int, str]] = []
     for address, buffer in answers.buffers.items():
         if address not in nodes:
             nodes[address] = len(draft) + len(new)
             new.append((address, buffer.size, f"({buffer.kind})"))
-    edges = [(node, nodes[address]) for node, address in answers.held if nodes[address] != node]
+    edges = [np.array([(node, nodes[address]) for node, address in answers.held], np.int64).reshape(-1, 2)]
     if answers.referred:
         order = np.argsort(draft.addresses)
-        for node, address, size in answers.referred:
-            at = int(np.searchsorted(draft.addresses, np.uint64(address), sorter=order))
-            if at < len(order) and draft.addresses[order[at]] == address:
-                target = int(order[at])
-                draft.surplus[target] -= 1
-            else:  # nothing that the walk knows leads to it
-                target = nodes.setdefault(address, len(draft) + len(new))
-                if target == len(draft) + len(new):
-                    new.append((address, size, "(object of a library)"))
-            edges.append((node, target))
-    draft.add(new, edges)
+        in_order = draft.addresses[order]
+        for node, objects in answers.referred:
+            wanted = np.fromiter(map(id, objects), np.uint64, len(objects))
+            places = np.minimum(np.searchsorted(in_order, wanted), len(order) - 1)
+            known = in_order[places] == wanted
+            targets = order[places[known]]
+            # a reference is believed where the object's count has room for it
+            targets = np.unique(targets[draft.surplus[targets] > 0])
+            draft.surplus[targets] -= 1
+            edges.append(np.stack([np.full(len(targets), node), targets], axis=1))
+            for i in np.flatnonzero(~known).tolist():  # nothing that the walk knows leads to it
+                number = nodes.setdefault(int(wanted[i]), len(draft) + len(new))
+                if number == len(draft) + len(new):
+                    new.append((int(wanted[i]), shallow_bytes(objects[i]), "(object of a library)"))
+                edges.append(np.array([(node, number)], np.int64))
+    joined = np.concatenate(edges)
+    draft.add(new, joined[joined[:, 0] != joined[:, 1]])
 
 
 def _owners_of(draft: Draft, buffers: dict[int, Buffer]) -> dict[int, int]:

@@ -76,19 +76,19 @@ class Draft:
         listed: list[int] = self.indices[self.indptr[node] : self.indptr[node + 1]].tolist()
         return listed
 
-    def add(self, new: list[tuple[int, int, str]], edges: list[tuple[int, int]]) -> None:
-        """Add nodes that stand for no object (address, bytes, kind), and references from old nodes."""
+    def add(self, new: list[tuple[int, int, str]], edges: NDArray[np.int64]) -> None:
+        """Add nodes that stand for no object (address, bytes, kind), and (m, 2) references from old nodes."""
         count, n = len(new), len(self)
-        if edges:
-            edges = sorted(edges)
-            sources = np.array([source for source, _ in edges], np.int64)
-            targets = np.array([target for _, target in edges], np.uint32)
-            self.indices = np.insert(self.indices, self.indptr[sources + 1].astype(np.int64), targets)
+        if len(edges):
+            sources, targets = edges[np.lexsort((edges[:, 1], edges[:, 0]))].T
+            self.indices = np.insert(
+                self.indices, self.indptr[sources + 1].astype(np.int64), targets.astype(np.uint32)
+            )
             per_node = np.bincount(sources + 1, minlength=n + 1)
             self.indptr = self.indptr + np.cumsum(per_node).astype(np.uint32)
         if count:
             kinds = list(dict.fromkeys(kind for *_, kind in new))
-            held = np.bincount([target - n for _, target in edges if target >= n], minlength=count)
+            held = np.bincount(edges[edges[:, 1] >= n, 1] - n, minlength=count)
             values = {
                 "addresses": [address for address, *_ in new],
                 "type_index": [len(self.types) + kinds.index(kind) for *_, kind in new],

@@ -77,7 +77,8 @@ def register_type(
         Called with an object; gives the objects that it holds a reference to (counted in their reference
         count) and ``gc.get_referents`` does not tell of.
     own_bytes : callable, optional
-        Called with an object; gives the bytes that it alone owns beside what ``__sizeof__`` tells.
+        Called with an object; gives the bytes that it alone owns beside the object itself. Its
+        ``__sizeof__`` is not asked then, nor where there are ``buffers``.
 
     Raises
     ------

@@ -92,7 +92,7 @@ def test_public_names_are_these() -> None:
     assert sorted(nbmem.__all__) == [
         "AlreadyRunning", "BadArgument", "CellTrace", "HeapDiff", "HeapSnapshot", "LineProfile", "MemitResult", "MemoryLimit",
         "MemoryLimitExceeded", "MemoryLimitInterrupt", "NbmemError", "NotMeasured", "ObjectSize", "SessionReport", "history",
-        "limit", "memit", "profile_lines", "session", "sizeof", "snapshot", "trace", "variables",
+        "limit", "memit", "profile_lines", "register_type", "session", "sizeof", "snapshot", "trace", "variables",
     ]  # fmt: skip
     for name in nbmem.__all__:
         assert getattr(nbmem, name) is not None
