@@ -1032,6 +1032,8 @@ def measured(value):
     return _blocks(nbmem_head(type), type.tp_basicsize + nbmem_inline_values(type), type.tp_itemsize, bytes_, False)
 
 
+#: Are the locals of running frames seen?
+SEES_LOCALS = bool(SEES_FRAMES)
 #: Where dtypes may have their item size: numpy 1, numpy 2.
 ITEMSIZE_AT_1 = ITEMSIZE_1
 ITEMSIZE_AT_2 = ITEMSIZE_2

@@ -18,7 +18,7 @@ from nbmem.heap.graph import RUNNING_FRAME, Heap
 from nbmem.heap.own import is_own, leave_out_own, namespace_of
 from nbmem.heap.registry import rules
 from nbmem.heap.typenames import module_of, name_of
-from nbmem.heap.walk import ITEMSIZE_AT_1, ITEMSIZE_AT_2, itemsize_of, walk
+from nbmem.heap.walk import ITEMSIZE_AT_1, ITEMSIZE_AT_2, SEES_LOCALS, itemsize_of, walk
 
 # The linked list of an lru_cache has a reference to each link besides that of the dict.
 _LINK_OF_CACHE = "functools._lru_list_elem"
@@ -96,6 +96,8 @@ def _capture(starts: list[object] | None, ends: list[int]) -> Heap:
     for number, name in enumerate(draft.types):
         if name == _LINK_OF_CACHE:
             draft.surplus[(draft.type_index == number) & (draft.surplus > 0)] -= 1
+    if starts is None and not SEES_LOCALS:
+        draft.notes.append("what locals of running frames hold is not seen to be theirs: no native part")
     if starts is None:
         leave_out_own(draft, own_types, [namespace for *_, namespace in frames])
     return draft.heap(taken, f"{os.getpid()}-{_TOKEN}")

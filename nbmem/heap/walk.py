@@ -3,12 +3,22 @@
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from nbmem.heap._walk import ITEMSIZE_AT_1, ITEMSIZE_AT_2, itemsize_of, measured, refers_to, select, walk
+    from nbmem.heap._walk import (
+        ITEMSIZE_AT_1,
+        ITEMSIZE_AT_2,
+        SEES_LOCALS,
+        itemsize_of,
+        measured,
+        refers_to,
+        select,
+        walk,
+    )
 else:
     try:
         from nbmem.heap._walk import (
             ITEMSIZE_AT_1,
             ITEMSIZE_AT_2,
+            SEES_LOCALS,
             itemsize_of,
             measured,
             refers_to,
@@ -19,6 +29,7 @@ else:
         from nbmem.heap._walk_twin import (
             ITEMSIZE_AT_1,
             ITEMSIZE_AT_2,
+            SEES_LOCALS,
             itemsize_of,
             measured,
             refers_to,
@@ -26,4 +37,13 @@ else:
             walk,
         )
 
-__all__ = ["ITEMSIZE_AT_1", "ITEMSIZE_AT_2", "itemsize_of", "measured", "refers_to", "select", "walk"]
+__all__ = [
+    "ITEMSIZE_AT_1",
+    "ITEMSIZE_AT_2",
+    "SEES_LOCALS",
+    "itemsize_of",
+    "measured",
+    "refers_to",
+    "select",
+    "walk",
+]
