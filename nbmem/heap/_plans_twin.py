@@ -65,8 +65,6 @@ def _key_tables(entry: int) -> list[int]:
 
 #: Bytes of the tables of dicts that have str keys only: these keys are not reported.
 TEXT_TABLES = np.array(_key_tables(16), np.int64)
-#: Of these, those that may be attribute values too, 30 at most: of a dict whose keys are its class's.
-UNSURE_TABLES = TEXT_TABLES[TEXT_TABLES <= 30 * 8]
 
 
 def blocks(sizes: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -98,7 +96,11 @@ class Plan:
     asked : bool
         A method of somebody's is to be asked for the size, after the walk.
     managed : bool
-        Attribute values lie beside the object, without a dict.
+        Attribute values can be had without a dict.
+    slotted : bool
+        Of these, objects that have fields besides.
+    values : bool
+        A block for them is made together with the object.
     skipped : bool
         A partial walk does not follow such objects.
     exact_dict, any_dict, is_type, array : bool
@@ -116,6 +118,8 @@ class Plan:
     parts: Callable[[Any], Any] | None
     asked: bool
     managed: bool
+    slotted: bool
+    values: bool
     skipped: bool
     exact_dict: bool
     any_dict: bool
@@ -129,6 +133,7 @@ def plan_of(kind: type, rules: list[type], ndarray: Any) -> Plan:
     mro = _mro(kind)
     flags = _flags(kind)
     method, sizes = _sizing(mro, ndarray)
+    managed = bool(flags & _MANAGED_DICT and flags & _HEAP_TYPE)
     is_type = _among(type, mro)
     rule = -1
     for number, each in enumerate(rules):
@@ -143,7 +148,9 @@ def plan_of(kind: type, rules: list[type], ndarray: Any) -> Plan:
         alike=sizes is _unasked or (sizes is _alike and not _item(kind)),
         parts=_parts(kind, mro, ndarray),
         asked=sizes is _unasked,
-        managed=bool(flags & _MANAGED_DICT and flags & _HEAP_TYPE),
+        managed=managed,
+        slotted=managed and _basic(kind) > object.__basicsize__ + 8,  # one may be for weak references
+        values=managed and _has_values(mro),
         skipped=is_type or _among(ModuleType, mro) or kind is FrameType or kind is BuiltinFunctionType,
         exact_dict=kind is dict,
         any_dict=_among(dict, mro),
@@ -156,6 +163,12 @@ def plan_of(kind: type, rules: list[type], ndarray: Any) -> Plan:
 def is_heap_type(kind: type) -> bool:
     """Tell whether a type was made at run time."""
     return bool(_flags(kind) & _HEAP_TYPE)
+
+
+def _has_values(mro: tuple[type, ...]) -> bool:
+    # Up to 3.12 only object.__new__ makes them; from 3.13 on they are part of the object.
+    made_by_others = (type(_dict(each).get("__new__")) is BuiltinFunctionType for each in mro[:-1])
+    return sys.version_info < (3, 13) and not any(made_by_others)
 
 
 def _among(kind: Any, mro: tuple[type, ...]) -> bool:

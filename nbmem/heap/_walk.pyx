@@ -626,7 +626,8 @@ cdef _add_offsets(dtype, Py_ssize_t offset, list offsets):
         for i in range(count):
             _add_offsets(base, offset + i * base.itemsize, offsets)
     elif dtype.fields is not None:
-        for field in dtype.fields.values():
+        for name in dtype.names:  # a field that has a title is among the fields twice
+            field = dtype.fields[name]
             _add_offsets(field[0], offset + field[1], offsets)
     else:
         offsets.append(offset)

@@ -20,15 +20,14 @@ from numpy.typing import NDArray
 
 from nbmem.heap._plans_twin import (
     TEXT_TABLES,
-    UNSURE_TABLES,
     Plan,
-    blocks,
     data_address,
     is_heap_type,
     measured,
     owns_data,
     plan_of,
 )
+from nbmem.heap.sizes import block_bytes
 
 __all__ = [
     "ITEMSIZE_AT_1",
@@ -47,6 +46,7 @@ ITEMSIZE_AT_1, ITEMSIZE_AT_2 = 32, 40
 SEES_LOCALS = False
 
 _CHUNK = 20_000
+_DICT_BASIC = dict.__basicsize__
 _END = 0xFFFFFFFF
 _IMMORTAL = 0xFFFFFFFF
 _FROZEN, _UNTRACKED, _STATIC = 3, 4, 6
@@ -54,6 +54,11 @@ _SMALLEST_OWNER = 1024
 _MOST = 0x7FFFFFFF
 # What map() and the list of objects hold themselves while they are counted.
 _OURS = next(map(sys.getrefcount, [object()]))
+
+
+def _values_bytes(room: int) -> int:
+    """Size the block of an instance's attribute values: in front of them stands their order."""
+    return block_bytes(8 * room + ((room + 9) & ~7))
 
 
 class _Picture:
@@ -74,6 +79,7 @@ class _Picture:
         self.type_index = array("I")
         self.counts = array("I")
         self.targets = array("I")
+        self.split = np.zeros(0, np.int64)
         self.key_sources = np.zeros(0, np.uint32)
         self.key_targets = np.zeros(0, np.uint32)
 
@@ -146,17 +152,14 @@ class _Picture:
     def instance_dicts(self) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
         """Tell which nodes are instances with a dict made for their attributes, and which are such dicts."""
         counts, targets = np.frombuffer(self.counts, np.uint32), np.frombuffer(self.targets, np.uint32)
-        begins = np.cumsum(counts, dtype=np.int64) - counts
-        exact = self.of_types("exact_dict")
-        # it refers to its dict and its class, nothing else; so it would with one attribute that is a dict
-        instances = np.flatnonzero(self.of_types("managed") & (counts == 2))
-        pairs = np.stack([targets[begins[instances]], targets[begins[instances] + 1]])
-        valid = pairs != _END
-        is_dict = np.zeros(pairs.shape, np.bool_)
-        is_dict[valid] = exact[pairs[valid]]
+        # it refers to its dict and its class, and to what its slots hold; so it would with one attribute
+        # that is a dict
+        maybe = self.of_types("managed") & ((counts == 2) | self.of_types("slotted"))
+        edges = np.flatnonzero(np.repeat(maybe, counts) & (targets != _END))
+        edges = edges[self.of_types("exact_dict")[targets[edges]]]
         have, are = np.zeros(len(counts), np.bool_), np.zeros(len(counts), np.bool_)
-        have[instances[is_dict.any(axis=0)]] = True
-        are[pairs[is_dict]] = True
+        have[np.searchsorted(np.cumsum(counts, dtype=np.int64), edges, side="right")] = True
+        are[targets[edges]] = True
         return have, are
 
     def add_keys(self, instance_dicts: NDArray[np.bool_]) -> None:
@@ -167,7 +170,13 @@ class _Picture:
         tables -= np.array([plan.basic for plan in self.plans])[
             np.frombuffer(self.type_index, np.uint32)[nodes]
         ]
-        own = np.isin(tables, TEXT_TABLES) & ~(np.isin(tables, UNSURE_TABLES) & instance_dicts[nodes])
+        # which table, and how many keys it has room for
+        place = np.searchsorted(TEXT_TABLES, tables).clip(max=len(TEXT_TABLES) - 1)
+        fits = np.fromiter(map(dict.__len__, dicts), np.int64, len(dicts)) <= (16 << place) // 3
+        unsure = (tables <= 30 * 8) & instance_dicts[nodes]
+        own = (TEXT_TABLES[place] == tables) & fits & ~unsure
+        # their attribute values are a block, with the order of them in front
+        self.split = nodes[instance_dicts[nodes] & ~own & (tables > 0) & (tables <= 30 * 8)]
         keys: list[list[Any]] = []
         found: list[Any] = []
         try:
@@ -193,11 +202,14 @@ class _Picture:
             members = self._at(nodes[:1] if plan.alike else nodes)
             sizes[nodes] = plan.sizes(plan, members)
             del members
-            if plan.managed and sys.version_info < (3, 13):
+            if plan.values:
                 # as many values as some instance has, and one to spare
                 room = int(counts[nodes].max())
-                values = blocks(np.array([8 * room + ((room + 9) & ~7)]))
-                sizes[nodes] += np.where(with_dict[nodes], 0, values)
+                sizes[nodes] += np.where(with_dict[nodes], 0, _values_bytes(room))
+        own = block_bytes(16 + _DICT_BASIC)
+        sizes[self.split] = [
+            own + _values_bytes((dict.__sizeof__(each) - _DICT_BASIC) // 8) for each in self._at(self.split)
+        ]
         return sizes
 
     def by_type(self) -> list[tuple[int, NDArray[np.int64]]]:
