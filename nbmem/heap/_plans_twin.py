@@ -303,6 +303,7 @@ def measured(value: object) -> int:
     size = method.__get__(value, kind)()
     if not isinstance(size, int):
         raise TypeError("__sizeof__ gave no integer")
+    size = int.__index__(size)  # of a class derived from int: without its methods
     if size >= 1 << 63:
         raise OverflowError("__sizeof__ gave a number that is too large")
     if size < 0:
