@@ -37,7 +37,7 @@ _IN_FRONT = _MANAGED_DICT if sys.version_info < (3, 12) else _MANAGED_DICT | 1 <
 _QUEUE_BLOCK = 528
 _HARMLESS = {*sys.stdlib_module_names, "numpy", "builtins", ""}
 _flags: Callable[[type], int] = type.__dict__["__flags__"].__get__
-_mro: Callable[[type], tuple[type, ...]] = type.__dict__["__mro__"].__get__
+_mro_or_none: Callable[[type], tuple[type, ...] | None] = type.__dict__["__mro__"].__get__
 _dict: Callable[[type], Any] = type.__dict__["__dict__"].__get__
 _basic: Callable[[type], int] = type.__dict__["__basicsize__"].__get__
 _item: Callable[[type], int] = type.__dict__["__itemsize__"].__get__
@@ -165,9 +165,13 @@ def is_heap_type(kind: type) -> bool:
     return bool(_flags(kind) & _HEAP_TYPE)
 
 
+def _mro(kind: type) -> tuple[type, ...]:
+    return _mro_or_none(kind) or (kind,)
+
+
 def _has_values(mro: tuple[type, ...]) -> bool:
     # Up to 3.12 only object.__new__ makes them; from 3.13 on they are part of the object.
-    made_by_others = (type(_dict(each).get("__new__")) is BuiltinFunctionType for each in mro[:-1])
+    made_by_others = (type((_dict(each) or {}).get("__new__")) is BuiltinFunctionType for each in mro[:-1])
     return sys.version_info < (3, 13) and not any(made_by_others)
 
 
@@ -180,7 +184,7 @@ def _among(kind: Any, mro: tuple[type, ...]) -> bool:
 
 
 def _sizing(mro: tuple[type, ...], ndarray: Any) -> tuple[Any, Callable[[Plan, list[Any]], Any]]:
-    method = next((_dict(each)["__sizeof__"] for each in mro if "__sizeof__" in _dict(each)), None)
+    method = next((_dict(each)["__sizeof__"] for each in mro if "__sizeof__" in (_dict(each) or ())), None)
     if type(method) is not MethodDescriptorType:
         return object.__sizeof__, _unasked
     defining = method.__objclass__
@@ -299,7 +303,9 @@ _SIZINGS: tuple[tuple[type, Callable[[Plan, list[Any]], NDArray[np.int64]]], ...
 def measured(value: object) -> int:
     """Size an object by the ``__sizeof__`` of its type, whatever that is; as ``_walk.measured`` does."""
     kind = type(value)
-    method: Any = next(_dict(each)["__sizeof__"] for each in _mro(kind) if "__sizeof__" in _dict(each))
+    method: Any = next(
+        _dict(each)["__sizeof__"] for each in _mro(kind) if "__sizeof__" in (_dict(each) or ())
+    )
     size = method.__get__(value, kind)()
     if not isinstance(size, int):
         raise TypeError("__sizeof__ gave no integer")
@@ -329,6 +335,8 @@ def _type_parts(kind: Any) -> list[Any]:
     if is_heap_type(kind):
         return [_name(kind), _qualname(kind)]
     # nothing of a static type is reported; its namespace is seen through a proxy
+    if not _mro_or_none(kind):
+        return []  # PyType_Ready was not called: to ask for its bases would end the process
     return [*gc.get_referents(_dict(kind)), _bases(kind), _mro(kind)]
 
 
