@@ -73,7 +73,7 @@ static inline Py_ssize_t nbmem_values(PyObject *op, PyTypeObject *type)
 #if PY_VERSION_HEX < 0x030C0000
     PyDictValues *values = *_PyObject_ValuesPointer(op);
 #elif PY_VERSION_HEX < 0x030D0000
-    PyDictOrValues either = *_PyObject_DictOrValues(op);
+    PyDictOrValues either = *_PyObject_DictOrValuesPointer(op);
     PyDictValues *values = _PyDictOrValues_IsValues(either) ? _PyDictOrValues_GetValues(either) : NULL;
 #else
     void *values = NULL;
@@ -193,7 +193,13 @@ static inline void nbmem_visit_type(PyObject *op, visitproc visit, void *arg)
         return;
     }
     /* a static type is no object of the collector: nothing of it is reported */
+#if PY_VERSION_HEX >= 0x030C0000
+    PyObject *namespace_ = PyType_GetDict(type);  /* that of a builtin type is the interpreter's */
+    NBMEM_VISIT(namespace_);
+    Py_XDECREF(namespace_);
+#else
     NBMEM_VISIT(type->tp_dict);
+#endif
     NBMEM_VISIT(type->tp_bases);
     NBMEM_VISIT(type->tp_mro);
     NBMEM_VISIT(type->tp_cache);

@@ -246,7 +246,7 @@ def _text_sizes(plan: Plan, objects: list[Any]) -> NDArray[np.int64]:
     return sizes
 
 
-_WIDE_HEADER = str.__sizeof__("\xe9") - 2
+_WIDE_HEADER = str.__sizeof__(chr(0x20AC)) - 4  # a new one, without a copy in UTF-8
 
 
 def _width(text: str, size: int) -> int:
