@@ -18,6 +18,9 @@
 #include "internal/pycore_dict.h"
 #include "internal/pycore_object.h"
 #include "internal/pycore_runtime.h"
+#if PY_VERSION_HEX >= 0x030D0000
+#include "internal/pycore_ceval.h"
+#endif
 #ifdef NBMEM_UNDEF_CORE
 #undef Py_BUILD_CORE
 #endif

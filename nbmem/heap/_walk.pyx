@@ -16,6 +16,7 @@ from libc.string cimport memcpy, memset, strchr, strcmp
 
 import mmap
 import sys
+import time
 
 import numpy as np
 
@@ -976,9 +977,14 @@ def walk(list starts, list ends, list rules, ndarray, Py_ssize_t itemsize_at):
     """
     cdef Walk walk
     cdef int was_enabled
-    cdef Py_ssize_t i, attempt
+    cdef Py_ssize_t i, attempt, waits
     for attempt in range(20):
-        if nbmem_collecting():
+        waits = 0
+        while nbmem_collecting():  # in another thread, if a finalizer lets this one run: that will end
+            if waits < 50:
+                waits += 1
+                time.sleep(0.002)
+                continue
             raise NotMeasured("the garbage collector is at work (a finalizer runs): try again after it")
         memset(&walk, 0, sizeof(Walk))
         walk.partial = starts is not None
