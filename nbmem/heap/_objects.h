@@ -277,7 +277,13 @@ static inline void nbmem_visit_type(PyObject *op, visitproc visit, void *arg)
         return;
     }
     /* a static type is no object of the collector: nothing of it is reported */
+#if PY_VERSION_HEX >= 0x030C0000
+    PyObject *namespace_ = PyType_GetDict(type);  /* that of a builtin type is the interpreter's */
+    NBMEM_VISIT(namespace_);
+    Py_XDECREF(namespace_);
+#else
     NBMEM_VISIT(type->tp_dict);
+#endif
     NBMEM_VISIT(type->tp_bases);
     NBMEM_VISIT(type->tp_mro);
     NBMEM_VISIT(type->tp_cache);

@@ -3,6 +3,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+SEES_LOCALS: bool
 ITEMSIZE_AT_1: int
 ITEMSIZE_AT_2: int
 

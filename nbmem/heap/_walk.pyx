@@ -15,6 +15,7 @@ from libc.string cimport memcpy, memset, strchr, strcmp
 
 import mmap
 import sys
+import time
 
 import numpy as np
 
@@ -708,7 +709,8 @@ cdef _add_offsets(dtype, Py_ssize_t offset, list offsets):
         for i in range(count):
             _add_offsets(base, offset + i * base.itemsize, offsets)
     elif dtype.fields is not None:
-        for field in dtype.fields.values():
+        for name in dtype.names:  # a field that has a title is among the fields twice
+            field = dtype.fields[name]
             _add_offsets(field[0], offset + field[1], offsets)
     else:
         offsets.append(offset)
@@ -1063,9 +1065,14 @@ def walk(list starts, list ends, list rules, ndarray, Py_ssize_t itemsize_at):
     """
     cdef Walk walk
     cdef int was_enabled
-    cdef Py_ssize_t i, attempt
+    cdef Py_ssize_t i, attempt, waits
     for attempt in range(20):
-        if nbmem_collecting():
+        waits = 0
+        while nbmem_collecting():  # in another thread, if a finalizer lets this one run: that will end
+            if waits < 50:
+                waits += 1
+                time.sleep(0.002)
+                continue
             raise NotMeasured("the garbage collector is at work (a finalizer runs): try again after it")
         memset(&walk, 0, sizeof(Walk))
         walk.partial = starts is not None
@@ -1122,6 +1129,8 @@ def measured(value):
     return _blocks(nbmem_head(type), type.tp_basicsize + nbmem_inline_values(type), type.tp_itemsize, bytes_, False)
 
 
+#: Are the locals of running frames seen?
+SEES_LOCALS = bool(SEES_FRAMES)
 #: Where dtypes may have their item size: numpy 1, numpy 2.
 ITEMSIZE_AT_1 = ITEMSIZE_1
 ITEMSIZE_AT_2 = ITEMSIZE_2

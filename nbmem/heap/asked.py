@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from nbmem.heap.draft import Draft
-from nbmem.heap.registry import Buffer, Rule
+from nbmem.heap.registry import Buffer, Rule, Rules
 from nbmem.heap.sizes import block_bytes, shallow_bytes
 from nbmem.heap.typenames import module_of
 from nbmem.heap.walk import measured
@@ -42,7 +42,7 @@ class _Answers:
     referred: list[tuple[int, list[object]]] = field(default_factory=list)
 
 
-def ask(draft: Draft, objects: list[Any], rules: list[Rule]) -> None:
+def ask(draft: Draft, objects: list[Any], rules: Rules) -> None:
     """Ask objects for their sizes and buffers; the answers join the arrays.
 
     Parameters
@@ -50,7 +50,7 @@ def ask(draft: Draft, objects: list[Any], rules: list[Rule]) -> None:
     draft : Draft
     objects : list
         Those of ``draft.asked_nodes``.
-    rules : list of Rule
+    rules : Rules
         Those that the walk was given.
     """
     answers = _Answers()

@@ -18,9 +18,9 @@ from nbmem.heap.draft import Draft
 from nbmem.heap.graph import RUNNING_FRAME, Heap
 from nbmem.heap.labels import CLASSES, frame_label, label_modules
 from nbmem.heap.own import is_own, leave_out_own, namespace_of
-from nbmem.heap.registry import rules
+from nbmem.heap.registry import Rules, rules
 from nbmem.heap.typenames import module_of, name_of
-from nbmem.heap.walk import ITEMSIZE_AT_1, ITEMSIZE_AT_2, itemsize_of, locate, walk
+from nbmem.heap.walk import ITEMSIZE_AT_1, ITEMSIZE_AT_2, SEES_LOCALS, itemsize_of, locate, walk
 
 # The linked list of an lru_cache has a reference to each link besides that of the dict.
 _LINK_OF_CACHE = "functools._lru_list_elem"
@@ -90,7 +90,7 @@ def capture_from(starts: Sequence[object], ends: Iterable[int] = ()) -> Heap:
 def _capture(
     starts: list[object] | None, ends: list[int], *, held: Sequence[object] = (), watch: bool = False
 ) -> Heap:
-    known = rules() if starts is not None else [CLASSES, *rules()]
+    known = rules() if starts is not None else Rules([CLASSES, *rules()])
     kinds = [rule.kind for rule in known]
     ndarray = getattr(sys.modules.get("numpy"), "ndarray", None)
     taken = time.time()
@@ -118,6 +118,8 @@ def _capture(
     if held:
         nodes = locate(draft.addresses, np.array([id(each) for each in held], np.uint64))
         draft.surplus[nodes[nodes >= 0]] += 1
+    if starts is None and not SEES_LOCALS:
+        draft.notes.append("what locals of running frames hold is not seen to be theirs: no native part")
     if starts is None:
         label_modules(draft)
         leave_out_own(draft, own_types, [namespace for *_, namespace in frames])

@@ -54,6 +54,12 @@ class Rule:
     label: Callable[[Any], str] | None = None
 
 
+class Rules(tuple[Rule, ...]):
+    """Rules in use. Of a type of nbmem's own, so that a walk that sees no frames can tell whose they are."""
+
+    __slots__ = ()
+
+
 _registered: list[Rule] = []
 
 
@@ -109,7 +115,7 @@ def register_type(
     )
 
 
-def rules() -> list[Rule]:
+def rules() -> Rules:
     """List the rules for types of libraries that are loaded, the more particular and the user's last."""
     from nbmem.heap.foreign import FOREIGN
 
@@ -122,4 +128,4 @@ def rules() -> list[Rule]:
             found += make(library)
         except (AttributeError, ImportError):  # a library in mid-import, or of another version
             continue
-    return [*found, *_registered]
+    return Rules([*found, *_registered])

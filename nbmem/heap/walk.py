@@ -6,6 +6,7 @@ if TYPE_CHECKING:
     from nbmem.heap._walk import (
         ITEMSIZE_AT_1,
         ITEMSIZE_AT_2,
+        SEES_LOCALS,
         itemsize_of,
         locate,
         measured,
@@ -18,6 +19,7 @@ else:
         from nbmem.heap._walk import (
             ITEMSIZE_AT_1,
             ITEMSIZE_AT_2,
+            SEES_LOCALS,
             itemsize_of,
             locate,
             measured,
@@ -29,6 +31,7 @@ else:
         from nbmem.heap._walk_twin import (
             ITEMSIZE_AT_1,
             ITEMSIZE_AT_2,
+            SEES_LOCALS,
             itemsize_of,
             locate,
             measured,
@@ -40,6 +43,7 @@ else:
 __all__ = [
     "ITEMSIZE_AT_1",
     "ITEMSIZE_AT_2",
+    "SEES_LOCALS",
     "itemsize_of",
     "locate",
     "measured",
