@@ -5,32 +5,30 @@ No code of the user's runs: a type is read through the descriptors of ``type`` i
 
 from __future__ import annotations
 
-import gc
+import _thread
 import mmap
 import sys
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
-from operator import attrgetter
 from types import (
     BuiltinFunctionType,
-    ClassMethodDescriptorType,
-    CodeType,
     FrameType,
-    GetSetDescriptorType,
     MemberDescriptorType,
     MethodDescriptorType,
     ModuleType,
-    WrapperDescriptorType,
 )
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from nbmem.heap._parts_twin import any_is, is_heap_type, parts_of
 from nbmem.heap.typenames import module_of
 
 _HAVE_GC = 1 << 14  # Py_TPFLAGS_HAVE_GC (object.h)
 _HEAP_TYPE = 1 << 9
+_BASE_TYPE, _IMMUTABLE_TYPE = 1 << 10, 1 << 8
 _MANAGED_DICT = 1 << 4
 # What stands in front of an object: two words for the dict (3.11), for that or weak references (3.12).
 _IN_FRONT = _MANAGED_DICT if sys.version_info < (3, 12) else _MANAGED_DICT | 1 << 3
@@ -42,19 +40,10 @@ _dict: Callable[[type], Any] = type.__dict__["__dict__"].__get__
 _basic: Callable[[type], int] = type.__dict__["__basicsize__"].__get__
 _item: Callable[[type], int] = type.__dict__["__itemsize__"].__get__
 _name = type.__dict__["__name__"].__get__
-_qualname = type.__dict__["__qualname__"].__get__
-_bases = type.__dict__["__bases__"].__get__
-# Not co_code, co_varnames and the like: these are made when they are asked for, and some are kept.
-_code_parts = attrgetter(
-    "co_consts", "co_names", "co_exceptiontable", "co_filename", "co_name", "co_qualname", "co_linetable"
-)  # fmt: skip
-_DESCRIPTORS = (
-    MethodDescriptorType,
-    WrapperDescriptorType,
-    MemberDescriptorType,
-    GetSetDescriptorType,
-    ClassMethodDescriptorType,
-)
+_array_flags = np.ndarray.flags.__get__
+_nbytes = np.ndarray.nbytes.__get__
+_LOCKS = (type(_thread.allocate_lock()), _thread.RLock)
+_REFERENCE_BYTES = int((weakref.ref.__basicsize__ + 16 + 15) & ~15)
 
 
 def _key_tables(entry: int) -> list[int]:
@@ -75,6 +64,11 @@ def blocks(sizes: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.where(sizes <= 0, 0, rounded)
 
 
+def malloc_blocks(sizes: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Round up what never goes through pymalloc: numpy's buffers, locks."""
+    return np.where(sizes > 512, blocks(sizes), np.where(sizes <= 24, 32, (sizes + 23) & ~15))
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """What is known about the objects of a type; it holds no reference to the type.
@@ -85,6 +79,8 @@ class Plan:
         Bytes in front of an object.
     basic, item : int
         Bytes of an object, and of each item of those that vary.
+    spare : int
+        Bytes of the item more than there are, that objects of classes in Python have (PyType_GenericAlloc).
     sizes : callable
         Sizes objects of the type, all at once.
     method : callable
@@ -112,6 +108,7 @@ class Plan:
     head: int
     basic: int
     item: int
+    spare: int
     sizes: Callable[[Plan, list[Any]], NDArray[np.int64]]
     method: Callable[[Any], Any]
     alike: bool
@@ -134,35 +131,36 @@ def plan_of(kind: type, rules: list[type], ndarray: Any) -> Plan:
     flags = _flags(kind)
     method, sizes = _sizing(mro, ndarray)
     managed = bool(flags & _MANAGED_DICT and flags & _HEAP_TYPE)
-    is_type = _among(type, mro)
+    is_type = any_is(type, mro)
     rule = -1
     for number, each in enumerate(rules):
-        if _among(each, mro):
+        if any_is(each, mro):
             rule = number
     return Plan(
         head=(16 if flags & _HAVE_GC else 0) + (16 if flags & _IN_FRONT else 0),
         basic=_basic(kind),
         item=_item(kind),
+        spare=_item(kind) if _is_of_python(kind) else 0,
         sizes=_type_sizes if is_type and sizes is _measured else sizes,
         method=method,
         alike=sizes is _unasked or (sizes is _alike and not _item(kind)),
-        parts=_parts(kind, mro, ndarray),
+        parts=parts_of(kind, mro, ndarray),
         asked=sizes is _unasked,
         managed=managed,
         slotted=managed and _basic(kind) > object.__basicsize__ + 8,  # one may be for weak references
         values=managed and _has_values(mro),
-        skipped=is_type or _among(ModuleType, mro) or kind is FrameType or kind is BuiltinFunctionType,
+        skipped=is_type or any_is(ModuleType, mro) or kind is FrameType or kind is BuiltinFunctionType,
         exact_dict=kind is dict,
-        any_dict=_among(dict, mro),
+        any_dict=any_is(dict, mro),
         is_type=is_type,
-        array=_among(ndarray, mro),
+        array=any_is(ndarray, mro),
         rule=rule,
     )
 
 
-def is_heap_type(kind: type) -> bool:
-    """Tell whether a type was made at run time."""
-    return bool(_flags(kind) & _HEAP_TYPE)
+def _is_of_python(kind: type) -> bool:
+    # what C makes at run time is mostly closed in one way or the other
+    return _flags(kind) & (_HEAP_TYPE | _BASE_TYPE | _IMMUTABLE_TYPE) == _HEAP_TYPE | _BASE_TYPE
 
 
 def _mro(kind: type) -> tuple[type, ...]:
@@ -175,11 +173,6 @@ def _has_values(mro: tuple[type, ...]) -> bool:
     return sys.version_info < (3, 13) and not any(made_by_others)
 
 
-def _among(kind: Any, mro: tuple[type, ...]) -> bool:
-    # issubclass would ask the metaclass
-    return any(each is kind for each in mro)
-
-
 # -- sizes --
 
 
@@ -188,11 +181,13 @@ def _sizing(mro: tuple[type, ...], ndarray: Any) -> tuple[Any, Callable[[Plan, l
     if type(method) is not MethodDescriptorType:
         return object.__sizeof__, _unasked
     defining = method.__objclass__
-    if defining is ndarray and ndarray is not None:
-        return method, _array_sizes
-    for known, sizes in _SIZINGS:
-        if defining is known:
-            return method, sizes
+    if defining is np.generic and not _item(mro[0]) and not (any_is(str, mro) or any_is(np.void, mro)):
+        return object.__sizeof__, _alike  # its own adds the value, which is part of the object
+    of_kind = next((sizes for known, sizes in _KINDS if mro[0] is known), None)
+    of_method = next((sizes for known, sizes in _SIZINGS if defining is known), None)
+    found = _array_sizes if defining is ndarray and ndarray is not None else of_kind or of_method
+    if found is not None:
+        return method, found
     if module_of(defining).partition(".")[0] not in _HARMLESS:
         return object.__sizeof__, _unasked
     queue = module_of(defining) == "collections" and _name(defining) == "deque"
@@ -220,12 +215,28 @@ def _unasked(plan: Plan, objects: list[Any]) -> NDArray[np.int64]:
 def _alike(plan: Plan, objects: list[Any]) -> NDArray[np.int64]:
     """Size objects that have nothing but their fields, or a number of items."""
     if plan.item:
-        return blocks(plan.head + _told(plan, objects))
+        return blocks(plan.head + plan.spare + _told(plan, objects))
     return blocks(np.full(len(objects), plan.head + plan.method(objects[0])))
 
 
-def _one_block(plan: Plan, objects: list[Any]) -> NDArray[np.int64]:
-    return blocks(plan.head + _told(plan, objects))
+def _lock_sizes(plan: Plan, objects: list[Any]) -> NDArray[np.int64]:
+    return _alike(plan, objects) + 32  # the semaphore
+
+
+def _reference_sizes(plan: Plan, objects: list[Any]) -> NDArray[np.int64]:
+    # that by which a class stands in the list of its bases counts as the class's own
+    return np.where([_lists_a_class(each) for each in objects], 0, _alike(plan, objects))
+
+
+def _lists_a_class(reference: Any) -> bool:
+    kind = weakref.ref.__call__(reference)
+    if kind is None or not any_is(type, _mro(type(kind))) or not is_heap_type(kind):
+        return False
+    return reference.__callback__ is None and weakref.getweakrefs(kind)[0] is reference
+
+
+def _int_sizes(plan: Plan, objects: list[Any]) -> NDArray[np.int64]:
+    return blocks(plan.head + plan.basic + plan.spare + _told(plan, objects) - int.__basicsize__)
 
 
 def _two_blocks(plan: Plan, objects: list[Any]) -> NDArray[np.int64]:
@@ -278,25 +289,40 @@ def _queue_sizes(plan: Plan, objects: list[Any]) -> NDArray[np.int64]:
 
 def _type_sizes(plan: Plan, objects: list[Any]) -> NDArray[np.int64]:
     # a static type is part of a library, nothing that is allocated
-    return np.where(list(map(is_heap_type, objects)), _measured(plan, objects), 0)
+    return np.array([_class_size(plan, each) if is_heap_type(each) else 0 for each in objects], np.int64)
+
+
+def _class_size(plan: Plan, kind: Any) -> int:
+    """Size a class: it, the keys of its instances, its text, the reference that its bases list it by."""
+    slots = sum(type(each) is MemberDescriptorType for each in _dict(kind).values())
+    keys = type.__sizeof__(kind) - plan.basic
+    text = _dict(kind).get("__doc__")
+    parts = [plan.head + plan.basic + plan.item * (slots + 1), keys]
+    parts += [len(text.encode(errors="replace")) + 1] if type(text) is str else []
+    listed = any(_lists_a_class(each) for each in weakref.getweakrefs(kind)[:1])
+    return int(blocks(np.array(parts)).sum()) + (_REFERENCE_BYTES if listed else 0)
 
 
 def _array_sizes(plan: Plan, objects: list[Any]) -> NDArray[np.int64]:
     shapes = np.array([16 * np.ndarray.ndim.__get__(each) for each in objects])
-    data = np.array(
-        [max(1, _nbytes(each)) if _array_flags(each).owndata else 0 for each in objects], np.int64
-    )
-    return blocks(np.array([plan.head + plan.basic])) + blocks(shapes) + blocks(data)
+    owned = np.array([_array_flags(each).owndata for each in objects])
+    data = np.array([_nbytes(each) for each in objects], np.int64)
+    own = blocks(np.array([plan.head + plan.basic]))
+    return own + np.where(shapes, malloc_blocks(shapes), 0) + np.where(owned, malloc_blocks(data), 0)
 
 
 _SIZINGS: tuple[tuple[type, Callable[[Plan, list[Any]], NDArray[np.int64]]], ...] = (
     (object, _alike),
-    (int, _one_block),
+    (int, _int_sizes),
     (str, _text_sizes),
     (list, _two_blocks),
     (dict, _two_blocks),
     (set, _two_blocks),
     (frozenset, _two_blocks),
+)
+_KINDS: tuple[tuple[type, Callable[[Plan, list[Any]], NDArray[np.int64]]], ...] = (
+    *((each, _lock_sizes) for each in _LOCKS),
+    (weakref.ref, _reference_sizes),
 )
 
 
@@ -316,74 +342,3 @@ def measured(value: object) -> int:
         raise ValueError("__sizeof__ gave a negative number")
     plan = plan_of(kind, [], None)
     return int(_spread(plan, np.array([size], np.int64))[0])
-
-
-# -- references that gc.get_referents does not report --
-
-
-def _parts(kind: type, mro: tuple[type, ...], ndarray: Any) -> Callable[[Any], Any] | None:
-    if _among(type, mro):
-        return _type_parts
-    if kind is CodeType:
-        return _code_parts
-    if any(kind is each for each in _DESCRIPTORS):
-        return _descriptor_parts
-    return _array_parts if ndarray is not None and _among(ndarray, mro) else None
-
-
-def _type_parts(kind: Any) -> list[Any]:
-    if is_heap_type(kind):
-        return [_name(kind), _qualname(kind)]
-    # nothing of a static type is reported; its namespace is seen through a proxy
-    if not _mro_or_none(kind):
-        return []  # PyType_Ready was not called: to ask for its bases would end the process
-    return [*gc.get_referents(_dict(kind)), _bases(kind), _mro(kind)]
-
-
-def _descriptor_parts(descriptor: Any) -> tuple[Any, ...]:
-    return (descriptor.__name__,)
-
-
-_array_base = np.ndarray.base.__get__
-_array_dtype = np.ndarray.dtype.__get__
-_array_flags = np.ndarray.flags.__get__
-_array_flat = np.ndarray.flat.__get__
-_nbytes = np.ndarray.nbytes.__get__
-_interface = np.ndarray.__array_interface__.__get__
-
-
-def data_address(array: Any) -> int:
-    """Tell where the elements of a numpy array begin."""
-    return int(_interface(array)["data"][0])
-
-
-def owns_data(array: Any) -> bool:
-    """Tell whether a numpy array has its elements itself."""
-    return bool(_array_flags(array).owndata)
-
-
-def _array_parts(array: Any) -> list[Any]:
-    base, dtype = _array_base(array), _array_dtype(array)
-    found = [dtype] if base is None else [base, dtype]
-    if dtype.hasobject and _array_flags(array).owndata:
-        if dtype.kind == "O":
-            found += _array_flat(array)
-        elif dtype.kind == "V":
-            for element in _array_flat(array):
-                _add_objects(dtype, element.item(), found)
-    return found
-
-
-def _add_objects(dtype: Any, value: Any, found: list[Any]) -> None:
-    """Pick the objects out of an element of a structured array; ``value`` is a tuple of its fields."""
-    if not dtype.hasobject:
-        return
-    if dtype.subdtype is not None:
-        base, _ = dtype.subdtype
-        for each in value.flat:
-            _add_objects(base, each.item() if base.names is not None else each, found)
-    elif dtype.names is not None:
-        for name, each in zip(dtype.names, value, strict=True):
-            _add_objects(dtype.fields[name][0], each, found)
-    else:
-        found.append(value)

@@ -18,15 +18,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nbmem.heap._plans_twin import (
-    TEXT_TABLES,
-    Plan,
-    data_address,
-    is_heap_type,
-    measured,
-    owns_data,
-    plan_of,
-)
+from nbmem.heap._parts_twin import data_address, is_heap_type, owns_data
+from nbmem.heap._plans_twin import TEXT_TABLES, Plan, measured, plan_of
 from nbmem.heap.sizes import block_bytes
 
 __all__ = [
@@ -34,6 +27,7 @@ __all__ = [
     "ITEMSIZE_AT_2",
     "SEES_LOCALS",
     "itemsize_of",
+    "locate",
     "measured",
     "refers_to",
     "select",

@@ -45,7 +45,7 @@ def test_what_disappears_when_a_name_is_deleted_is_what_was_told(scene: Scene, d
 
 
 def test_the_same_for_hundreds_of_graphs_in_a_small_process() -> None:
-    command = [sys.executable, "-m", "tests.heap.deleted", "300"]
+    command = [sys.executable, "-m", "tests.heap.deleted", "150"]
     root = Path(__file__).parents[2]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=root)
     assert done.stdout == "all right\n", done.stderr[-2000:]

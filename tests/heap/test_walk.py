@@ -453,7 +453,7 @@ def test_the_owner_of_a_view_and_the_elements_of_an_array_are_seen(part: Any) ->
     inside = [_text(30)]
     views = [owner[5:], _objects([inside, None])]
     seen = taken_down(part, [views])
-    assert seen[id(owner)].size == np.ndarray.__basicsize__ + 16 + block_bytes(800_000)
+    assert seen[id(owner)].size == np.ndarray.__basicsize__ + 32 + block_bytes(800_000)
     assert seen[id(views[0])].targets == Counter({id(owner): 1, id(owner.dtype): 1})
     assert seen[id(views[1])].targets[id(inside)] == 1
 
