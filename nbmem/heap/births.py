@@ -6,6 +6,8 @@ import gc
 import weakref
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 if TYPE_CHECKING:
     from nbmem.heap._births import AVAILABLE, Births
 else:
@@ -31,6 +33,14 @@ def watch_for(watcher: object) -> None:
     """Take note as long as an object lives."""
     if _current is not None:
         _watchers.append(weakref.ref(watcher, _forget))
+
+
+def born_since(address: int, epoch: int) -> bool:
+    """Tell whether something was born at an address since an epoch began; False where nobody took note."""
+    if _current is None or not epoch:
+        return False
+    _current.note()
+    return int(_current.born(np.array([address], np.uint64))[0]) >= epoch
 
 
 def _forget(watcher: weakref.ref[object]) -> None:

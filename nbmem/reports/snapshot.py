@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nbmem._errors import BadArgument, NotMeasured
+from nbmem.heap.births import born_since
 from nbmem.heap.capture import capture, this_process
-from nbmem.heap.graph import Heap
+from nbmem.heap.graph import UNTRACKED, Heap
+from nbmem.heap.references import reference_names
 from nbmem.heap.typenames import name_of
 
 # All that shows a snapshot is loaded before the first is taken: else it would stand in the first difference.
 from nbmem.reports.heapdiff import HeapDiff
-from nbmem.reports.heaprows import TypeRow, object_rows, suspect_rows, type_rows, whole
+from nbmem.reports.heaprows import Nodes, TypeRow, object_rows, suspect_rows, type_rows, whole
 from nbmem.reports.heapview import shown, snapshot_html, snapshot_text
 from nbmem.reports.snapshotfile import load_heap, save_heap
 
@@ -128,9 +130,12 @@ class HeapSnapshot:
             ``shallow_bytes, retained_bytes, refcount, held_by`` (what alone keeps it alive: its immediate
             dominator), ``address``.
         """
+        return self._objects(np.flatnonzero(self.data.living), whole(n))
+
+    def _objects(self, nodes: Nodes, n: int) -> pd.DataFrame:
         import pandas as pd
 
-        rows = object_rows(self.data, np.flatnonzero(self.data.living), whole(n))
+        rows = object_rows(self.data, nodes, n)
         names = ["type", "what", "shallow_bytes", "retained_bytes", "refcount", "held_by", "address"]
         frame = pd.DataFrame([astuple(row) for row in rows], columns=pd.Index(names))
         return frame.astype(dict.fromkeys(("shallow_bytes", "retained_bytes", "refcount"), "int64"))
@@ -196,18 +201,71 @@ class HeapSnapshot:
             return int(self.data.retained_bytes[nodes[0]])
         return self.data.retained_together(nodes)
 
+    def references(self, value: object, n: int = 100) -> pd.DataFrame:
+        """List what an object refers to, by name, as far as it refers to it still.
+
+        Parameters
+        ----------
+        value : object
+            An object that was there.
+        n : int
+            How many at most; those that keep most alive first.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Columns ``name`` (``.attribute``, ``['key']``, ``[index]``; empty where it has none, or no longer
+            is), then those of :meth:`biggest`.
+
+        Raises
+        ------
+        NotMeasured
+            If the object is not in the snapshot.
+        """
+        node = self._node_of(value)
+        nodes = np.unique(self.data.referents(node))
+        frame = self._objects(nodes, whole(n))
+        addresses = [int(address, 16) for address in frame["address"]]
+        names = reference_names(value, set(addresses))
+        texts = [names[each].text if each in names else "" for each in addresses]
+        frame.insert(0, "name", texts)
+        return frame
+
+    def referrers(self, value: object, n: int = 100) -> pd.DataFrame:
+        """List what referred to an object; those that keep most alive first.
+
+        Parameters
+        ----------
+        value : object
+            An object that was there.
+        n : int
+            How many at most.
+
+        Returns
+        -------
+        pandas.DataFrame
+            The columns of :meth:`biggest`. What refers to it from outside the heap is in no row.
+
+        Raises
+        ------
+        NotMeasured
+            If the object is not in the snapshot.
+        """
+        return self._objects(np.unique(self.data.referrers(self._node_of(value))), whole(n))
+
     def _node_of(self, value: object) -> int:
         heap, kind = self.data, type(value)
         if heap.origin != this_process():
             raise NotMeasured("the snapshot is of another process: it cannot know an object of this one")
         node = heap.node_at(id(value))
         number = None if node is None else int(heap.type_index[node])
-        # an address may have come to another object since: as far as its type tells, that is noticed
+        # an address may have come to another object since: its type may tell, or that one was born there
         if (
             node is None
             or number is None
             or int(heap.type_addresses[number]) != id(kind)
             or heap.types[number] != name_of(kind)
+            or (heap.states[node] < UNTRACKED and born_since(id(value), heap.epoch))
         ):
             raise NotMeasured(
                 f"this {shown(name_of(kind), 120)} is not in the snapshot: it was made after it, "

@@ -23,6 +23,7 @@ import pytest
 
 import nbmem
 from nbmem.heap import owned_bytes
+from nbmem.heap.births import AVAILABLE
 
 HERE = "tests.reports.test_snapshot"
 
@@ -394,3 +395,30 @@ def test_a_snapshot_that_is_only_looked_at_loads_neither_pandas_nor_matplotlib()
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+@pytest.mark.skipif(not AVAILABLE, reason="built without the native part")
+def test_an_object_that_took_the_place_of_another_is_not_in_the_snapshot() -> None:
+    nodes = [Node() for _ in range(1000)]
+    places = {id(node) for node in nodes}
+    taken = nbmem.snapshot()
+    nodes.clear()
+    later = [Node() for _ in range(1000)]
+    impostor = next(node for node in later if id(node) in places)
+    with pytest.raises(nbmem.NotMeasured, match="made after it"):
+        taken.retained_bytes(impostor)
+
+
+def test_references_have_the_names_that_python_has_for_them(taken: nbmem.HeapSnapshot) -> None:
+    rows = taken.references(held).set_index("name")
+    assert {".big", ".first", ".second"} <= set(rows.index)
+    assert rows.type[".big"] == "list"
+    assert rows.retained_bytes[".big"] == taken.retained_bytes(held.big)
+    assert list(taken.references(held.big, n=3).type) == ["bytearray"] * 3
+    assert all(name.startswith("[") for name in taken.references(held.big, n=3).name)
+
+
+def test_referrers_are_what_refers_to_an_object(taken: nbmem.HeapSnapshot) -> None:
+    shared = held.first.others[0]
+    assert list(taken.referrers(shared).type) == ["list", "list"]
+    assert (taken.referrers(shared).retained_bytes < 50_000).all()
