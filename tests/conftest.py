@@ -30,9 +30,9 @@ def nothing_is_left_behind() -> Iterator[None]:
     assert state() == before
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def shared_kernel() -> Iterator[Kernel]:
-    """One kernel with nbmem and numpy loaded, for tests that leave it as it was."""
+    """One kernel with nbmem and numpy loaded, for the tests of a module, which leave it as it was."""
     kernel = Kernel()
     out = kernel.run("%load_ext nbmem\nimport numpy as np")
     assert out.status == "ok"

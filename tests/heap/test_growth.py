@@ -51,18 +51,21 @@ def test_new_dead_and_surviving_objects_are_told_apart() -> None:
 @needs_births
 @pytest.mark.parametrize("between", [lambda: None, gc.collect, lambda: gc.collect(0), lambda: gc.collect(1)])
 def test_an_object_at_the_address_of_a_dead_one_is_another_one(between: Callable[[], object]) -> None:
-    leaves = [Leaf(number) for number in range(2000)]
-    addresses = {id(leaf) for leaf in leaves}
-    between()
-    before = capture(watch=True)
-    leaves = leaves[1000:]
-    between()
-    leaves += [Leaf(number) for number in range(1000)]
-    between()
-    result = growth(before, capture())
-    assert len(addresses & {id(leaf) for leaf in leaves}) > 1050, "nothing was reused: the test shows nothing"
-    assert of(result, Leaf) == (1000, 1000, 1000)
-    assert result.exact
+    for _ in range(10):  # the allocator may have other places for them
+        leaves = [Leaf(number) for number in range(2000)]
+        addresses = {id(leaf) for leaf in leaves}
+        between()
+        before = capture(watch=True)
+        leaves = leaves[1000:]
+        between()
+        leaves += [Leaf(number) for number in range(1000)]
+        between()
+        result = growth(before, capture())
+        assert of(result, Leaf) == (1000, 1000, 1000)
+        assert result.exact
+        if len(addresses & {id(leaf) for leaf in leaves}) > 1050:
+            return
+    pytest.fail("nothing was reused: the test shows nothing")
 
 
 @needs_births

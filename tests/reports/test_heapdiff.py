@@ -40,19 +40,22 @@ def test_new_dead_and_surviving_objects_are_counted_by_type() -> None:
     ]  # fmt: skip
     found = row(diff, f"{HERE}.Node")
     assert (found.new_count, found.dead_count, found.survived_count, found.delta_count) == (50, 30, 70, 20)
-    assert found.delta_bytes == found.new_bytes - found.dead_bytes > 0
+    assert found.delta_bytes == found.new_bytes - found.dead_bytes
     assert diff.exact
 
 
 def test_an_object_at_the_address_of_a_dead_one_is_another() -> None:
-    nodes = [Node() for _ in range(2000)]
-    addresses = set(map(id, nodes))
-    before = nbmem.snapshot()
-    nodes.clear()
-    nodes += [Node() for _ in range(2000)]
-    assert len(addresses & set(map(id, nodes))) > 500
-    found = row(before.diff(nbmem.snapshot()), f"{HERE}.Node")
-    assert (found.new_count, found.dead_count, found.survived_count) == (2000, 2000, 0)
+    for _ in range(10):  # the allocator may have other places for them
+        nodes = [Node() for _ in range(2000)]
+        addresses = set(map(id, nodes))
+        before = nbmem.snapshot()
+        nodes.clear()
+        nodes += [Node() for _ in range(2000)]
+        found = row(before.diff(nbmem.snapshot()), f"{HERE}.Node")
+        assert (found.new_count, found.dead_count, found.survived_count) == (2000, 2000, 0)
+        if len(addresses & set(map(id, nodes))) > 500:
+            return
+    pytest.fail("nothing was reused: the test shows nothing")
 
 
 def test_the_change_in_bytes_is_that_of_the_whole_heap() -> None:

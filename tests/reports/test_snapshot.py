@@ -342,7 +342,7 @@ HOSTILE = "<img src=x onerror=alert(1)>\n\x1b[31m\u202e$x^$" + "é" * 1_000_000
 def hostile() -> nbmem.HeapSnapshot:
     kind = type("Hostile", (), {})
     kind.__qualname__ = HOSTILE
-    kept = [kind() for _ in range(50_000)]
+    kept = [kind() for _ in range(200_000)]
     snapshot = nbmem.snapshot(watch=False)
     kept.clear()
     return snapshot
