@@ -97,6 +97,7 @@ cdef extern from "_objects.h":
     Py_ssize_t nbmem_type_bytes(PyObject *, Py_ssize_t, Py_ssize_t) noexcept
     Py_ssize_t nbmem_text_table(PyObject *) noexcept
     int nbmem_lists_a_class(PyObject *) noexcept
+    PyObject *nbmem_bound_to(PyObject *) noexcept
     int nbmem_is_named(PyTypeObject *, const char *, destructor) noexcept
     Py_ssize_t nbmem_str_bytes(PyObject *, Py_ssize_t *) noexcept
     Py_ssize_t nbmem_list_table(PyObject *) noexcept
@@ -352,6 +353,16 @@ cdef bint _grow_nodes(Walk *walk) noexcept:
     return True
 
 
+cdef bint _is_bound(Walk *walk, PyObject *function) noexcept:
+    """Tell whether a function of C's is a method of an object that is followed."""
+    cdef PyObject *of = nbmem_bound_to(function)
+    cdef Plan *plan
+    if of == NULL:
+        return False
+    plan = _plan_of(walk, Py_TYPE(of))
+    return plan != NULL and not plan.skipped
+
+
 cdef uint32_t _node(Walk *walk, uint64_t address) noexcept:
     """Give the node of an address, a new one if need be; END where none is wanted, or no memory is left."""
     cdef NbmemSlot *slot = _find(walk.slots, walk.mask, address)
@@ -362,7 +373,7 @@ cdef uint32_t _node(Walk *walk, uint64_t address) noexcept:
         plan = _plan_of(walk, Py_TYPE(<PyObject *>address))
         if plan == NULL:
             return END
-        if plan.skipped:
+        if plan.skipped and not (plan.type == &PyCFunction_Type and _is_bound(walk, <PyObject *>address)):
             return END
     if walk.count >= walk.room and not _grow_nodes(walk):
         return END
