@@ -608,3 +608,12 @@ def test_a_thousand_captures_leave_the_process_no_larger(part: Any) -> None:
     assert malloc <= 100_000
     assert resident <= (3_000_000 if part is native else 8_000_000)  # lists of lists leave holes behind
     assert objects <= 10
+
+
+# -- what stands among the modules --
+
+
+def test_modules_under_names_that_are_no_strings_are_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    modules: Any = sys.modules
+    monkeypatch.setitem(modules, 5, type(sys)("five"))
+    assert len(capture())
