@@ -43,7 +43,7 @@ cdef extern from "Python.h":
     int PyType_IsSubtype(PyTypeObject *, PyTypeObject *) noexcept
     PyTypeObject PyLong_Type, PyUnicode_Type, PyCode_Type, PyModule_Type, PyDict_Type, PyList_Type
     PyTypeObject PySet_Type, PyFrozenSet_Type, PyType_Type, PyFrame_Type, PyCFunction_Type, PyBaseObject_Type
-    PyTypeObject PyRange_Type
+    PyTypeObject PyRange_Type, PyBytes_Type
     PyTypeObject WeakReference "_PyWeakref_RefType"
     ctypedef void (*destructor)(PyObject *) noexcept
     int PyGC_Disable() noexcept
@@ -542,6 +542,8 @@ cdef void _make_plan(Walk *walk, Plan *plan, PyTypeObject *type) noexcept:
     method = _PyType_Lookup(type, <PyObject *>SIZEOF)
     if method != NULL:
         plan.measure = <unary>nbmem_method(method)
+    if plan.measure != NULL and not PyType_IsSubtype(type, nbmem_defining(method)):
+        plan.measure = NULL  # borrowed from a class that it is not derived from: its objects are of another shape
     if plan.measure != NULL:
         defining = nbmem_defining(method)
         name = type_name(defining)
@@ -570,6 +572,8 @@ cdef void _make_plan(Walk *walk, Plan *plan, PyTypeObject *type) noexcept:
             plan.sizing = QUEUE
         elif strcmp(name, b"numpy.generic") == 0 and not plan.item and not _has_data_beside(type):
             plan.sizing = ALIKE  # its method adds the value, which is part of the object
+        elif strcmp(name, b"numpy.generic") == 0 and PyType_IsSubtype(type, &PyBytes_Type):
+            plan.sizing = ITEMS  # the same: its method counts the value twice
         elif _is_harmless(name):
             plan.sizing = METHOD
     plan.fixed = nbmem_block(plan.head + plan.basic, walk.page)
