@@ -50,8 +50,9 @@ cdef class Births:
     cdef Py_ssize_t count
     cdef list marker
     cdef readonly uint64_t epoch
-    #: Whether any may have been missed: no memory was left.
-    cdef readonly bint lost
+    #: The last epoch in which some may have been missed: no memory was left, or the youngest generation was
+    #: emptied unseen (``gc.freeze``, a callback that somebody took out). 0: none.
+    cdef readonly uint64_t lost
 
     def __cinit__(self):
         self.mask = (1 << 12) - 1
@@ -73,7 +74,7 @@ cdef class Births:
         cdef uint64_t mask = self.mask * 2 + 1, i
         cdef Slot *slots = <Slot *>calloc(mask + 1, sizeof(Slot))
         if slots == NULL:
-            self.lost = True
+            self.lost = self.epoch
             return False
         for i in range(self.mask + 1):
             if self.slots[i].address:
@@ -104,6 +105,8 @@ cdef class Births:
                 self.count += 1
             slot.epoch = self.epoch
             address = nbmem_younger(address)
+        if address == 0 and end != 0:
+            self.lost = self.epoch
 
     def mark(self):
         """Begin another epoch; what is born from now on has its number.
@@ -118,9 +121,8 @@ cdef class Births:
 
     def on_collection(self, phase, info):
         """Note before the youngest generation is emptied; an entry of ``gc.callbacks``."""
-        if phase == "start":
-            self._note()
-            self.marker = None
+        self._note()
+        self.marker = None if phase == "start" else []
 
     def born(self, const uint64_t[::1] addresses):
         """Tell in which epoch the object of each address was born; 0: before the first.

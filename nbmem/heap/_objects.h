@@ -241,6 +241,12 @@ static inline Py_ssize_t nbmem_text_table(PyObject *op)
     return text->buffer == NULL ? 0 : (Py_ssize_t)(text->room * sizeof(Py_UCS4));
 }
 
+/* What a function of C's is a method of; NULL: nothing. */
+static inline PyObject *nbmem_bound_to(PyObject *op)
+{
+    return ((PyCFunctionObject *)op)->m_self;
+}
+
 /* -- references that tp_traverse does not report -- */
 
 static inline void nbmem_visit_keys(PyDictKeysObject *keys, int shared, visitproc visit, void *arg)

@@ -178,11 +178,14 @@ def _has_values(mro: tuple[type, ...]) -> bool:
 
 def _sizing(mro: tuple[type, ...], ndarray: Any) -> tuple[Any, Callable[[Plan, list[Any]], Any]]:
     method = next((_dict(each)["__sizeof__"] for each in mro if "__sizeof__" in (_dict(each) or ())), None)
-    if type(method) is not MethodDescriptorType:
+    if type(method) is not MethodDescriptorType or not any_is(method.__objclass__, mro):
+        # somebody's, or borrowed from a class that it is not derived from
         return object.__sizeof__, _unasked
     defining = method.__objclass__
     if defining is np.generic and not _item(mro[0]) and not (any_is(str, mro) or any_is(np.void, mro)):
         return object.__sizeof__, _alike  # its own adds the value, which is part of the object
+    if defining is np.generic and any_is(bytes, mro):
+        return object.__sizeof__, _alike  # the same: its method counts the value twice
     of_kind = next((sizes for known, sizes in _KINDS if mro[0] is known), None)
     of_method = next((sizes for known, sizes in _SIZINGS if defining is known), None)
     found = _array_sizes if defining is ndarray and ndarray is not None else of_kind or of_method

@@ -43,7 +43,7 @@ cdef extern from "Python.h":
     int PyType_IsSubtype(PyTypeObject *, PyTypeObject *) noexcept
     PyTypeObject PyLong_Type, PyUnicode_Type, PyCode_Type, PyModule_Type, PyDict_Type, PyList_Type
     PyTypeObject PySet_Type, PyFrozenSet_Type, PyType_Type, PyFrame_Type, PyCFunction_Type, PyBaseObject_Type
-    PyTypeObject PyRange_Type
+    PyTypeObject PyRange_Type, PyBytes_Type
     PyTypeObject WeakReference "_PyWeakref_RefType"
     ctypedef void (*destructor)(PyObject *) noexcept
     int PyGC_Disable() noexcept
@@ -97,6 +97,7 @@ cdef extern from "_objects.h":
     Py_ssize_t nbmem_type_bytes(PyObject *, Py_ssize_t, Py_ssize_t) noexcept
     Py_ssize_t nbmem_text_table(PyObject *) noexcept
     int nbmem_lists_a_class(PyObject *) noexcept
+    PyObject *nbmem_bound_to(PyObject *) noexcept
     int nbmem_is_named(PyTypeObject *, const char *, destructor) noexcept
     Py_ssize_t nbmem_str_bytes(PyObject *, Py_ssize_t *) noexcept
     Py_ssize_t nbmem_list_table(PyObject *) noexcept
@@ -352,6 +353,16 @@ cdef bint _grow_nodes(Walk *walk) noexcept:
     return True
 
 
+cdef bint _is_bound(Walk *walk, PyObject *function) noexcept:
+    """Tell whether a function of C's is a method of an object that is followed."""
+    cdef PyObject *of = nbmem_bound_to(function)
+    cdef Plan *plan
+    if of == NULL:
+        return False
+    plan = _plan_of(walk, Py_TYPE(of))
+    return plan != NULL and not plan.skipped
+
+
 cdef uint32_t _node(Walk *walk, uint64_t address) noexcept:
     """Give the node of an address, a new one if need be; END where none is wanted, or no memory is left."""
     cdef NbmemSlot *slot = _find(walk.slots, walk.mask, address)
@@ -362,7 +373,7 @@ cdef uint32_t _node(Walk *walk, uint64_t address) noexcept:
         plan = _plan_of(walk, Py_TYPE(<PyObject *>address))
         if plan == NULL:
             return END
-        if plan.skipped:
+        if plan.skipped and not (plan.type == &PyCFunction_Type and _is_bound(walk, <PyObject *>address)):
             return END
     if walk.count >= walk.room and not _grow_nodes(walk):
         return END
@@ -531,6 +542,8 @@ cdef void _make_plan(Walk *walk, Plan *plan, PyTypeObject *type) noexcept:
     method = _PyType_Lookup(type, <PyObject *>SIZEOF)
     if method != NULL:
         plan.measure = <unary>nbmem_method(method)
+    if plan.measure != NULL and not PyType_IsSubtype(type, nbmem_defining(method)):
+        plan.measure = NULL  # borrowed from a class that it is not derived from: its objects are of another shape
     if plan.measure != NULL:
         defining = nbmem_defining(method)
         name = type_name(defining)
@@ -559,6 +572,8 @@ cdef void _make_plan(Walk *walk, Plan *plan, PyTypeObject *type) noexcept:
             plan.sizing = QUEUE
         elif strcmp(name, b"numpy.generic") == 0 and not plan.item and not _has_data_beside(type):
             plan.sizing = ALIKE  # its method adds the value, which is part of the object
+        elif strcmp(name, b"numpy.generic") == 0 and PyType_IsSubtype(type, &PyBytes_Type):
+            plan.sizing = ITEMS  # the same: its method counts the value twice
         elif _is_harmless(name):
             plan.sizing = METHOD
     plan.fixed = nbmem_block(plan.head + plan.basic, walk.page)

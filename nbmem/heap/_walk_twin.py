@@ -13,6 +13,7 @@ from array import array
 from collections import defaultdict, deque
 from collections.abc import Callable
 from itertools import chain, compress, count
+from types import BuiltinFunctionType
 from typing import Any
 
 import numpy as np
@@ -84,11 +85,18 @@ class _Picture:
         """Give the numbers of objects; those that are new become nodes."""
         if self.partial:
             known = self.skipped.__contains__
-            ends = list(compress(found, map(known, self.types_of(found))))
+            skipped = compress(found, map(known, self.types_of(found)))
+            ends = [each for each in skipped if not self._is_bound(each)]
             deque(map(self.numbers.setdefault, map(id, ends), [_END] * len(ends)), 0)
         numbers = list(map(self.numbers.__getitem__, map(id, found)))
         self._keep(numbers, found)
         return numbers
+
+    def _is_bound(self, value: Any) -> bool:
+        """Tell whether something is a method in C of an object that is followed."""
+        if type(value) is not BuiltinFunctionType or value.__self__ is None:
+            return False
+        return self.types_of([value.__self__])[0] not in self.skipped
 
     def _keep(self, numbers: list[int], found: list[Any]) -> None:
         new = len(self.objects)

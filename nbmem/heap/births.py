@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import gc
 import weakref
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,15 +18,18 @@ else:
         AVAILABLE, Births = False, None
 
 _current: Births | None = None
+_callback: Callable[[str, Any], None] | None = None
 _watchers: list[weakref.ref[object]] = []
 
 
 def current_births(*, start: bool = False) -> Births | None:
     """Give what takes note of births; None if nobody wants it, or this interpreter does not let us."""
-    global _current  # noqa: PLW0603  # one for the process: there is one collector
+    global _current, _callback  # noqa: PLW0603  # one for the process: there is one collector
     if _current is None and start and AVAILABLE:
         _current = Births()
-        gc.callbacks.append(_current.on_collection)
+        _callback = _current.on_collection
+    if start and _callback is not None and not any(each is _callback for each in gc.callbacks):
+        gc.callbacks.append(_callback)  # also where somebody took it out
     return _current
 
 
@@ -43,10 +47,14 @@ def born_since(address: int, epoch: int) -> bool:
     return int(_current.born(np.array([address], np.uint64))[0]) >= epoch
 
 
-def _forget(watcher: weakref.ref[object]) -> None:
-    global _current  # noqa: PLW0603
-    _watchers[:] = [each for each in _watchers if each is not watcher]
+def stop_unwatched() -> None:
+    """Take no more note of births if there is nobody any more for whom."""
+    global _current, _callback  # noqa: PLW0603
     if not _watchers and _current is not None:
-        callback = _current.on_collection
-        gc.callbacks[:] = [each for each in gc.callbacks if each != callback]
-        _current = None
+        gc.callbacks[:] = [each for each in gc.callbacks if each is not _callback]
+        _current = _callback = None
+
+
+def _forget(watcher: weakref.ref[object]) -> None:
+    _watchers[:] = [each for each in _watchers if each is not watcher]
+    stop_unwatched()

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from nbmem.heap.asked import ask
-from nbmem.heap.births import current_births, watch_for
+from nbmem.heap.births import current_births, stop_unwatched, watch_for
 from nbmem.heap.draft import Draft
 from nbmem.heap.graph import RUNNING_FRAME, Heap
 from nbmem.heap.labels import CLASSES, frame_label, label_modules
@@ -58,7 +58,11 @@ def capture(*, held: Sequence[object] = (), watch: bool = False) -> Heap:
     runs meanwhile. Afterwards the objects of other libraries are asked for their buffers, and those whose
     type has a ``__sizeof__`` in Python for their size; one second at most for the latter.
     """
-    return _capture(None, [], held=held, watch=watch)
+    try:
+        return _capture(None, [], held=held, watch=watch)
+    except BaseException:
+        stop_unwatched()
+        raise
 
 
 def capture_from(starts: Sequence[object], ends: Iterable[int] = ()) -> Heap:
@@ -109,6 +113,7 @@ def _capture(
     )
     if births is not None and starts is None:
         draft.born = births.born(draft.addresses)
+        draft.missed = births.lost
         draft.epoch = births.mark()
     ask(draft, objects, known)
     draft.labels.update((node, frame_label(*frame[:3])) for node, frame in enumerate(frames))

@@ -58,6 +58,7 @@ class Draft:
     labels: dict[int, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     epoch: int = 0
+    missed: int = 0
     born: NDArray[np.uint32] | None = None
 
     @classmethod
@@ -134,5 +135,6 @@ class Draft:
             origin=origin,
             notes=tuple(self.notes),
             epoch=self.epoch,
+            missed=self.missed,
             born=self.born,
         )

@@ -58,6 +58,8 @@ class Heap:
         What could not be seen.
     epoch : int
         Objects that were born after it have numbers from this on; 0: nobody takes note.
+    missed : int
+        The last epoch in which not all births were noted; 0: none.
     born : (n,) array of uint32 or None
         The number of the epoch that each object was born in; 0: before anybody took note. None: nobody did.
     """
@@ -77,6 +79,7 @@ class Heap:
     origin: str = ""
     notes: tuple[str, ...] = ()
     epoch: int = 0
+    missed: int = 0
     born: NDArray[np.uint32] | None = None
 
     def __len__(self) -> int:

@@ -84,9 +84,8 @@ def growth(before: Heap, after: Heap) -> Growth:
     same = before.type_addresses[kinds_old] == after.type_addresses[kinds_new]
     same &= of_before[kinds_old] == of_after[kinds_new]
     matched_old, matched_new = matched_old[same], matched_new[same]
-    exact = before.epoch > 0 and after.born is not None
-    if exact:
-        assert after.born is not None
+    exact = before.epoch > after.missed and after.born is not None
+    if before.epoch > 0 and after.born is not None:
         reborn = after.born[matched_new] >= before.epoch
         # they may have been there and not tracked
         often = [number for number, name in enumerate(before.types) if name in _SOMETIMES_TRACKED]

@@ -23,7 +23,11 @@ _MODULE, _NAMESPACE = "module ", "namespace of "
 
 def label_modules(draft: Draft) -> None:
     """Put names on the modules that are loaded, and on their namespaces."""
-    names = [name for name, module in list(sys.modules.items()) if isinstance(module, ModuleType)]
+    names = [
+        name
+        for name, module in list(sys.modules.items())
+        if type(name) is str and issubclass(type(module), ModuleType)
+    ]
     for prefix, address in ((_MODULE, id), (_NAMESPACE, lambda module: id(namespace_of(module)))):
         wanted = np.array([address(sys.modules.get(name)) for name in names], np.uint64)
         for name, node in zip(names, locate(draft.addresses, wanted).tolist(), strict=True):

@@ -37,7 +37,9 @@ def leave_out_own(draft: Draft, own_types: NDArray[np.bool_], frame_namespaces: 
         Addresses of the globals of the running frames, the first nodes.
     """
     modules = [
-        module for name, module in list(sys.modules.items()) if type(module) is ModuleType and is_own(name)
+        module
+        for name, module in list(sys.modules.items())
+        if type(module) is ModuleType and type(name) is str and is_own(name)
     ]
     namespaces = {id(namespace_of(module)) for module in modules}
     known = [*namespaces, *map(id, modules), *draft.type_addresses[: len(own_types)][own_types].tolist()]

@@ -122,10 +122,16 @@ def rules() -> Rules:
     found: list[Rule] = []
     for name, make in FOREIGN:
         library = sys.modules.get(name)
-        if library is None:
+        if library is None or _is_lazy(library):
             continue
         try:
             found += make(library)
-        except (AttributeError, ImportError):  # a library in mid-import, or of another version
+        except Exception:  # noqa: BLE001  # a library in mid-import, of another version, or something else
             continue
     return Rules([*found, *_registered])
+
+
+def _is_lazy(library: object) -> bool:
+    """Tell whether a module is one that would be loaded now, by ``importlib.util.LazyLoader``."""
+    lazy = getattr(sys.modules.get("importlib.util"), "_LazyModule", None)
+    return lazy is not None and issubclass(type(library), lazy)

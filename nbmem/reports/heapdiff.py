@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 _MOST_GROUPS = 10
 _INEXACT = (
-    "births were not noted since the first snapshot: what lies at the address of a dead object of its type "
-    "counts as survived"
+    "births were not noted all the time since the first snapshot: what lies at the address of a dead object "
+    "of its type may count as survived"
 )
 _OTHER_PROCESS = "the snapshots are of different processes: only the sums by type are compared"
 

@@ -165,3 +165,49 @@ def test_the_collector_is_left_alone_once_the_last_watched_capture_is_gone() -> 
     assert len(gc.callbacks) == len(callbacks) + AVAILABLE
     del second
     assert gc.callbacks == callbacks
+
+
+@needs_births
+def test_a_capture_that_fails_leaves_no_callback() -> None:
+    class Interrupting:
+        __slots__ = ()
+
+        def __sizeof__(self) -> int:
+            raise KeyboardInterrupt
+
+    held = Interrupting()
+    callbacks = list(gc.callbacks)
+    with pytest.raises(KeyboardInterrupt):
+        capture(watch=True)
+    assert gc.callbacks == callbacks
+    del held
+
+
+@needs_births
+@pytest.mark.parametrize("frozen_after_a_collection", [False, True])
+def test_births_that_a_freeze_hid_make_the_result_not_exact(frozen_after_a_collection: bool) -> None:
+    before = capture(watch=True)
+    if frozen_after_a_collection:
+        gc.collect()
+    leaves = [Leaf(number) for number in range(10)]
+    gc.freeze()
+    try:
+        after = capture(watch=True)
+        assert not growth(before, after).exact
+        assert growth(after, capture()).exact
+    finally:
+        gc.unfreeze()
+    del leaves
+
+
+@needs_births
+def test_births_that_were_missed_without_the_callback_make_the_result_not_exact() -> None:
+    before = capture(watch=True)
+    callbacks = list(gc.callbacks)
+    gc.callbacks.clear()
+    gc.collect()
+    after = capture(watch=True)
+    assert gc.callbacks == callbacks[-1:]
+    gc.callbacks[:] = callbacks
+    assert not growth(before, after).exact
+    assert growth(after, capture()).exact

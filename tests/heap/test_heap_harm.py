@@ -79,6 +79,18 @@ def test_a_size_that_is_no_method_is_not_believed() -> None:
     assert sizes_of(capture_from([held]), *held) == [32, 32]
 
 
+@pytest.mark.parametrize("kind", [list, dict, set, str, int, type, bytearray, np.ndarray])
+def test_a_size_borrowed_from_a_class_of_another_shape_is_not_believed(kind: type) -> None:
+    borrowing = type("Borrowing", (), {"__slots__": (), "__sizeof__": kind.__sizeof__})
+    held = [borrowing() for _ in range(100)]
+    assert set(sizes_of(capture_from(held), *held)) == {32}
+
+
+def test_bytes_of_numpys_count_once() -> None:
+    held = np.bytes_(b"x" * 1000)
+    assert sizes_of(capture_from([held]), held) == [1056]
+
+
 def test_a_size_that_is_a_subclass_of_int_is_read_without_its_code() -> None:
     class Index(int):
         def __index__(self) -> int:
@@ -613,3 +625,12 @@ def test_a_thousand_captures_leave_the_process_no_larger(part: Any) -> None:
     assert malloc <= 100_000
     assert resident <= (3_000_000 if part is native else 8_000_000)  # lists of lists leave holes behind
     assert objects <= 10
+
+
+# -- what stands among the modules --
+
+
+def test_modules_under_names_that_are_no_strings_are_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    modules: Any = sys.modules
+    monkeypatch.setitem(modules, 5, type(sys)("five"))
+    assert len(capture())

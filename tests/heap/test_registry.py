@@ -226,6 +226,30 @@ def test_a_library_of_another_version_is_left_alone(monkeypatch: pytest.MonkeyPa
     gc.collect()
 
 
+def test_a_library_that_raises_whatever_is_asked_of_it_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Raising(types.ModuleType):
+        def __getattr__(self, name: str) -> Any:
+            raise RuntimeError(name)
+
+    for name in ("torch", "polars", "pyarrow"):
+        monkeypatch.setitem(sys.modules, name, Raising(name))
+    assert {rule.kind for rule in registry.rules()} >= {mmap.mmap}
+
+
+def test_a_library_that_waits_for_its_first_use_is_not_loaded() -> None:
+    code = (
+        "import sys, importlib.util as util, nbmem.heap.capture as c\n"
+        "spec = util.find_spec('wave')\n"
+        "spec.loader = util.LazyLoader(spec.loader)\n"
+        "lazy = sys.modules['torch'] = util.module_from_spec(spec)\n"
+        "spec.loader.exec_module(lazy)\n"
+        "c.capture()\n"
+        "print(type(lazy).__name__)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "_LazyModule\n"
+
+
 def test_an_array_that_arrow_looks_at_belongs_to_it_when_nobody_else_has_it() -> None:
     pyarrow = pytest.importorskip("pyarrow", reason="an extra of its own")
     arrow = pyarrow.array(np.ones(1_000_000))

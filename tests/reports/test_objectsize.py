@@ -222,3 +222,13 @@ def test_the_plot_draws_the_parts_and_registers_nothing_with_pyplot() -> None:
     figure = nbmem.sizeof({"a$b": Model(), "c_^": bytearray(1000)}).plot()
     assert figure._repr_png_().startswith(b"\x89PNG")  # type: ignore[attr-defined]
     assert pyplot.get_fignums() == []
+
+
+def test_what_an_object_holds_through_a_bound_method_in_c_is_seen() -> None:
+    class Appending:
+        def __init__(self) -> None:
+            self.append = [0].__mul__(100_000).append
+
+    size = nbmem.sizeof(Appending())
+    assert 800_000 < size.retained_bytes < 805_000
+    assert nbmem.sizeof([print, len, dict.fromkeys]).reachable_bytes < 200
