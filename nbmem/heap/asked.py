@@ -20,6 +20,8 @@ _PATIENCE = 1.0
 #: Libraries whose ``__sizeof__`` adds up other objects.
 _SUMMING = ("pandas", "geopandas", "pyarrow", "xarray", "dask", "polars")
 _SMALLEST_OWNER = 512
+#: An array's own header and shape, which are no part of its data, but of its size; they count up to this.
+_BESIDE = 256
 _MOST_BYTES = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 1 << 44
 
 
@@ -154,7 +156,9 @@ def _add(draft: Draft, answers: _Answers) -> None:
 def _owners_of(draft: Draft, buffers: dict[int, Buffer]) -> dict[int, int]:
     """Find the objects in whose own memory buffers lie: arrays and bytes that a library only looks at."""
     addresses = np.array(sorted(buffers), np.uint64)
-    large = np.flatnonzero(draft.shallow_bytes >= _SMALLEST_OWNER)
+    # of bytes objects the contents follow the header; what lists and dicts own lies elsewhere
+    texts = [number for number, name in enumerate(draft.types) if name == "bytes"]
+    large = np.flatnonzero((draft.shallow_bytes >= _SMALLEST_OWNER) & np.isin(draft.type_index, texts))
     starts = np.concatenate([draft.owner_data, draft.addresses[large]])
     owners = np.concatenate([draft.owner_nodes.astype(np.int64), large])
     order = np.argsort(starts)
@@ -162,6 +166,6 @@ def _owners_of(draft: Draft, buffers: dict[int, Buffer]) -> dict[int, int]:
     below = np.searchsorted(starts, addresses, side="right").astype(np.int64) - 1
     found = {}
     for address, at in zip(addresses.tolist(), below.tolist(), strict=True):
-        if at >= 0 and address < int(starts[at]) + int(draft.shallow_bytes[owners[at]]):
+        if at >= 0 and address < int(starts[at]) + int(draft.shallow_bytes[owners[at]]) - _BESIDE:
             found[address] = int(owners[at])
     return found

@@ -15,7 +15,7 @@ from nbmem.heap.registry import Buffer, Rule
 
 def _arrow(pyarrow: Any) -> list[Rule]:
     def of_array(array: Any) -> list[Buffer]:
-        found = [_arrow_buffer(each) for each in array.buffers() if each is not None]
+        found = [_arrow_buffer(each) for each in pyarrow.Array.buffers(array) if each is not None]
         if isinstance(array, pyarrow.DictionaryArray):
             found += of_array(array.dictionary)
         return found

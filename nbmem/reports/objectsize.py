@@ -180,7 +180,8 @@ def sizeof(obj: object) -> ObjectSize:
     -----
     Milliseconds for what holds thousands of objects. For a class, a module, a frame or a traceback, and for
     instances of classes that their module does not name, the whole heap is looked at: a third of a second in
-    an ordinary kernel. No code of the object's runs, and nothing of it is kept alive.
+    an ordinary kernel. A class or module that is only an element of a container is not counted. No code of
+    the object's runs but a ``__sizeof__`` of its class, after the walk, and nothing of it is kept alive.
 
     Examples
     --------

@@ -279,3 +279,22 @@ def test_every_library_s_rules_can_be_made() -> None:
         library = sys.modules.get(name)
         if library is not None:
             assert list(make(library))
+
+
+def test_a_buffer_that_lies_behind_a_long_list_is_not_taken_for_a_part_of_it() -> None:
+    # what a list owns is not where the list is
+    heap = capture()
+    lists = [
+        node for node in np.flatnonzero(heap.shallow_bytes > 4096).tolist() if heap.type_of(node) == "list"
+    ]
+    address = int(heap.addresses[lists[0]]) + 2048
+    held = [0] * 100_000
+
+    class Behind:
+        pass
+
+    behind = Behind()
+    nbmem.register_type(Behind, buffers=lambda _: [(address, 5000)])
+    heap = capture()
+    assert heap.retained_bytes[node_of(heap, behind)] >= 5000
+    del held
