@@ -42,7 +42,7 @@ while time.monotonic() < end:
         interrupted += 1
 while True:
     try:
-        stop.set(); thread.join(); time.sleep(0.1); break
+        stop.set(); thread.join(); time.sleep(0.3); break
     except KeyboardInterrupt:
         pass
 import memray
