@@ -17,6 +17,8 @@ NATIVE = [
     "nbmem/heap/_walk.pyx",
     "nbmem/heap/_births.pyx",
     "nbmem/heap/_attributes.pyx",
+    "nbmem/heap/_frames.pyx",
+    "nbmem/heap/_climb.pyx",
     "nbmem/tracing/_records.pyx",
     "nbmem/tracing/_lineprobe.pyx",
 ]

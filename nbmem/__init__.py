@@ -20,6 +20,7 @@ from nbmem._errors import (
 
 if TYPE_CHECKING:
     from nbmem.heap.registry import register_type
+    from nbmem.ipython.holders import root_paths, type_paths
     from nbmem.ipython.notebook import variables
     from nbmem.reports.celltrace import CellTrace
     from nbmem.reports.heapdiff import HeapDiff
@@ -29,7 +30,9 @@ if TYPE_CHECKING:
     from nbmem.reports.memit import MemitResult, memit
     from nbmem.reports.objectsize import ObjectSize, sizeof
     from nbmem.reports.recording import trace
+    from nbmem.reports.rootpaths import RootPaths
     from nbmem.reports.snapshot import HeapSnapshot, snapshot
+    from nbmem.reports.typepaths import TypePaths
 
 __version__ = "0.1.0"
 
@@ -47,16 +50,20 @@ __all__ = [
     "NbmemError",
     "NotMeasured",
     "ObjectSize",
+    "RootPaths",
     "SessionReport",
+    "TypePaths",
     "history",
     "limit",
     "memit",
     "profile_lines",
     "register_type",
+    "root_paths",
     "session",
     "sizeof",
     "snapshot",
     "trace",
+    "type_paths",
     "variables",
 ]
 
@@ -75,9 +82,13 @@ _PLACES = {
     "ObjectSize": "nbmem.reports.objectsize",
     "sizeof": "nbmem.reports.objectsize",
     "trace": "nbmem.reports.recording",
+    "RootPaths": "nbmem.reports.rootpaths",
+    "root_paths": "nbmem.ipython.holders",
     "HeapDiff": "nbmem.reports.heapdiff",
     "HeapSnapshot": "nbmem.reports.snapshot",
     "snapshot": "nbmem.reports.snapshot",
+    "TypePaths": "nbmem.reports.typepaths",
+    "type_paths": "nbmem.ipython.holders",
     "variables": "nbmem.ipython.notebook",
 }
 

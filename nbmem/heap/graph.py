@@ -114,7 +114,8 @@ class Heap:
         return living
 
     @cached_property
-    def _turned(self) -> tuple[NDArray[np.uint32], NDArray[np.uint32]]:
+    def turned(self) -> tuple[NDArray[np.uint32], NDArray[np.uint32]]:
+        """The references turned round, as a CSR pair: what refers to each node. O(n + e), once."""
         return transpose(self.indptr, self.indices, len(self))
 
     @cached_property
@@ -127,12 +128,12 @@ class Heap:
 
     def referrers(self, node: int) -> NDArray[np.uint32]:
         """List what refers to a node. The first call turns all references round: O(n + e)."""
-        indptr, indices = self._turned
+        indptr, indices = self.turned
         return indices[indptr[node] : indptr[node + 1]]
 
     def referrers_of(self, nodes: NDArray[np.uint32]) -> tuple[NDArray[np.uint32], NDArray[np.uint32]]:
         """List all references to some nodes, as pairs: what refers, and to which of them."""
-        indptr, indices = self._turned
+        indptr, indices = self.turned
         starts = indptr[nodes].astype(np.int64)
         counts = indptr[nodes + 1].astype(np.int64) - starts
         before = np.cumsum(counts) - counts

@@ -2,64 +2,147 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
 import numpy as np
 from numpy.typing import NDArray
 
 from nbmem.heap.graph import Heap
 
-_UNSEEN = 0xFFFFFFFF
+if TYPE_CHECKING:
+    from nbmem.heap import _climb as _part
+else:
+    try:
+        from nbmem.heap import _climb as _part
+    except ImportError:  # built without the native part
+        from nbmem.heap import _climb_twin as _part
+
+#: Marks of nodes. A way begins here; at each reference from here, another one does; a way begins here, and
+#: others that begin further up may come through; no way comes through here; some references are cut.
+END, SPREAD, ALSO, CLOSED, _LOSES = 1, 2, 4, 8, 16
+
+#: Stands where no way leads.
+UNSEEN = 0xFFFFFFFF
+#: Ends that are written down at most, whatever is asked for.
+_MOST_FOUND = 4096
 
 
-def shortest_paths(
+@dataclass(frozen=True, slots=True)
+class Way:
+    """A shortest way from an end to a node.
+
+    Parameters
+    ----------
+    nodes : tuple of int
+        From the end down to the node.
+    counts : tuple of int
+        For each of them but the last, how many shortest ways lead down from it; alike in length, and all
+        ending in the same node.
+    alike : tuple of int
+        For each of them but the last, how many of those begin with a reference to the next of ``nodes``.
+    """
+
+    nodes: tuple[int, ...]
+    counts: tuple[int, ...]
+    alike: tuple[int, ...]
+
+
+def climb(
     heap: Heap,
     target: int,
-    ends: NDArray[np.bool_],
+    marks: NDArray[np.uint8],
     *,
     most: int = 20,
-    closed: NDArray[np.bool_] | None = None,
-) -> list[tuple[int, ...]]:
-    """Find the shortest path to a node from each of the nearest ends, each end once.
+    cut: Iterable[tuple[int, int]] = (),
+) -> list[Way]:
+    """Find the shortest way to a node from each of the nearest ends.
 
     Parameters
     ----------
     heap : Heap
     target : int
-    ends : (n,) array of bool
-        Where a path may begin: roots, namespaces. What holds an end is not asked.
+    marks : (n,) array of uint8
+        ``END``, ``SPREAD``, ``ALSO``, ``CLOSED`` or 0; those of the target do not count.
     most : int
-        Ends that are wanted; more of the same distance are given too.
-    closed : (n,) array of bool, optional
-        Nodes that no path goes through, nor begins at; the target itself may be one.
+        Ends that are wanted; the others of the same distance are given too.
+    cut : iterable of (int, int)
+        References that are looked on as gone: from, to.
 
     Returns
     -------
-    list of tuple of int
-        Each from an end down to the target, the shortest first; of several paths of the same length from one
-        end, one. ``(target,)`` alone where the target is an end itself.
+    list of Way
+        The shortest first.
 
     Notes
     -----
-    Breadth first against the references, level by level: O(n + e) at worst, and 4 bytes per node.
+    Breadth first against the references: O(n + e) at worst, 20 bytes per node.
     """
-    below = np.full(len(heap), _UNSEEN, np.uint32)
-    below[target] = target
-    paths: list[tuple[int, ...]] = [(target,)] if ends[target] else []
-    frontier = np.array([target], np.uint32)
-    while len(frontier) and len(paths) < most:
-        referrers, referents = heap.referrers_of(frontier)
-        fresh = below[referrers] == _UNSEEN
-        if closed is not None:
-            fresh &= ~closed[referrers]
-        referrers, referents = referrers[fresh], referents[fresh]
-        referrers, first = np.unique(referrers, return_index=True)
-        below[referrers] = referents[first]
-        paths += [_down(below, int(node), target) for node in referrers[ends[referrers]].tolist()]
-        frontier = referrers[~ends[referrers]]
-    return paths
+    removed = np.array([above << 32 | below for above, below in cut], np.uint64)
+    marks = marks.copy()
+    marks[target] = 0
+    marks[(removed >> np.uint64(32)).astype(np.int64)] |= _LOSES
+    below = np.full(len(heap), UNSEEN, np.uint32)
+    queue, distance = np.empty(len(heap), np.uint32), np.empty(len(heap), np.uint32)
+    ways = np.empty(len(heap), np.float64)
+    found = np.empty((max(most, _MOST_FOUND), 2), np.uint32)
+    indptr, indices = heap.turned
+    count = _part.climb(indptr, indices, target, marks, removed, most, below, queue, distance, ways, found)
+    return [_way(heap, _down(above, node, below), below, ways) for above, node in found[:count].tolist()]
 
 
-def _down(below: NDArray[np.uint32], node: int, target: int) -> tuple[int, ...]:
-    path = [node]
-    while path[-1] != target:
-        path.append(int(below[path[-1]]))
-    return tuple(path)
+def descend(
+    heap: Heap,
+    starts: Sequence[NDArray[np.uint32]],
+    marks: NDArray[np.uint8],
+    *,
+    cut: Iterable[tuple[int, int]] = (),
+) -> tuple[NDArray[np.uint32], NDArray[np.uint32]]:
+    """Find the shortest way to every node from the nearest of some nodes.
+
+    Parameters
+    ----------
+    heap : Heap
+    starts : sequence of arrays of uint32
+        Where ways begin; what those of the first array reach is not asked of the next.
+    marks : (n,) array of uint8
+        Of them only ``CLOSED`` counts.
+    cut : iterable of (int, int)
+        References that are looked on as gone: from, to.
+
+    Returns
+    -------
+    above : (n,) array of uint32
+        The node before each on its way; itself where the way begins; ``UNSEEN`` where none leads.
+    order : array of uint32
+        The nodes that are reached, each after the one before it. O(n + e).
+    """
+    removed = np.array([above << 32 | below for above, below in cut], np.uint64)
+    marks = marks.copy()
+    marks[(removed >> np.uint64(32)).astype(np.int64)] |= _LOSES
+    above = np.full(len(heap), UNSEEN, np.uint32)
+    orders = []
+    for part in starts:
+        queue = np.empty(len(heap), np.uint32)
+        nodes = np.ascontiguousarray(part, np.uint32)
+        count = _part.descend(heap.indptr, heap.indices, nodes, marks, removed, above, queue)
+        orders.append(queue[:count])
+    return above, np.concatenate(orders)
+
+
+def _down(above: int, node: int, below: NDArray[np.uint32]) -> list[int]:
+    nodes = [above, node]
+    while int(below[nodes[-1]]) != nodes[-1]:
+        nodes.append(int(below[nodes[-1]]))
+    return nodes
+
+
+def _way(heap: Heap, nodes: list[int], below: NDArray[np.uint32], ways: NDArray[np.float64]) -> Way:
+    counts, alike = [], []
+    for here, there in pairwise(nodes):
+        times = int(np.count_nonzero(heap.referents(here) == there))
+        alike.append(times * int(ways[there]))
+        counts.append(alike[-1] if here == nodes[0] and below[here] == UNSEEN else int(ways[here]))
+    return Way(tuple(nodes), tuple(counts), tuple(alike))

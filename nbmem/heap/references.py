@@ -7,6 +7,8 @@ descriptors, instances through those that are written in C.
 
 from __future__ import annotations
 
+import _thread
+import contextvars
 import gc
 import sys
 from collections import deque
@@ -14,6 +16,7 @@ from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass
 from types import (
     CellType,
+    FrameType,
     FunctionType,
     GetSetDescriptorType,
     MemberDescriptorType,
@@ -21,31 +24,15 @@ from types import (
     ModuleType,
     TracebackType,
 )
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from nbmem.heap.attributes import attributes, class_mro, class_namespace
+from nbmem.heap.frames import SUSPENDABLE, locals_of
 from nbmem.heap.typenames import module_of
-
-if TYPE_CHECKING:
-    from nbmem.heap._attributes import attributes
-else:
-    try:
-        from nbmem.heap._attributes import attributes
-    except ImportError:  # built without the native part
-
-        def attributes(value):
-            """Give the dict of an instance. On CPython 3.11 and 3.12 this makes one where there is none."""
-            for base in _type_mro(type(value)):
-                found = _type_dict(base).get("__dict__")
-                if type(found) is GetSetDescriptorType:
-                    return found.__get__(value), []
-            return None, []
-
 
 #: Keys and the like are cut to so many characters.
 MOST_LETTERS = 60
 
-_type_mro = type.__dict__["__mro__"].__get__
-_type_dict = type.__dict__["__dict__"].__get__
 _module_dict: Callable[[Any], dict[str, Any]] = vars(ModuleType)["__dict__"].__get__
 Wanted = Container[int] | None
 _ATOMS = (str, int, float, complex, bool, type(None))
@@ -62,7 +49,8 @@ class Reference:
     ----------
     kind : str
         ``attribute``, ``key`` (the value of one), ``key itself``, ``index``, ``element`` (of a set),
-        ``cell`` (a variable of an enclosing function), ``base`` (of a view); ``inner``: the last step of a
+        ``cell`` (a variable of an enclosing function), ``local`` (of a frame, a generator, a coroutine),
+        ``context`` (the value of a context variable), ``base`` (of a view); ``inner``: the last step of a
         longer way; ``unnamed``.
     text : str
         As one would write it after the name of the source, cut where it is long: ``.frame``, ``['2019']``,
@@ -196,6 +184,8 @@ _TEXTS: dict[str, Callable[[Any], str]] = {
     "index": lambda key: f"[{key}]" if type(key) is int else f"[{', '.join(map(str, key))}]",
     "element": lambda key: "{…}",
     "cell": lambda key: f"(variable {key})",
+    "local": lambda key: f"(local {key})" if key else "(a value in use)",
+    "context": lambda key: f"(context variable {key})",
     "base": lambda key: ".base",
     # of a reference that is not the object's own, and of one that has no name
     "inner": lambda key: f"…{key}",
@@ -261,9 +251,9 @@ def _of_module(source: Any, wanted: Wanted) -> Iterator[Link]:
 
 def _of_class(source: Any, wanted: Wanted) -> Iterator[Link]:
     plumbing = tuple(id(each) for each in gc.get_referents(source) if type(each) is dict)[:1]
-    for name, value in list(_type_dict(source).items()):
+    for name, value in list(class_namespace(source).items()):
         yield Link("attribute", name, value, plumbing)
-    yield Link("attribute", "__mro__", _type_mro(source))
+    yield Link("attribute", "__mro__", class_mro(source))
 
 
 def _of_exception(source: Any, wanted: Wanted) -> Iterator[Link]:
@@ -279,6 +269,29 @@ def _of_traceback(source: Any, wanted: Wanted) -> Iterator[Link]:
         yield Link("attribute", "tb_next", following)
 
 
+def _of_frame(source: Any, wanted: Wanted) -> Iterator[Link]:
+    for name, value, via in locals_of(source):
+        yield Link("local", name, value, via)
+
+
+def _of_context(source: Any, wanted: Wanted) -> Iterator[Link]:
+    inner = [each for each in gc.get_referents(source) if type(each).__name__.startswith("hamt")]
+    for each in inner:
+        inner += [below for below in gc.get_referents(each) if type(below).__name__.startswith("hamt")]
+    via = tuple(map(id, inner))
+    for variable, value in contextvars.Context.items(source):
+        yield Link("context", variable.name, value, via)
+
+
+def _of_thread_local(source: Any, wanted: Wanted) -> Iterator[Link]:
+    # each thread has a dict of its own; asking for it by name would make one, and run __init__
+    for dicts in gc.get_referents(source):
+        if type(dicts) is dict:
+            for held in list(dicts.values()):
+                for name, value in list(dict.items(held)) if type(held) is dict else ():
+                    yield Link("attribute", name, value, (id(dicts), id(held)))
+
+
 _PARTS: tuple[tuple[Any, Callable[[Any, Wanted], Iterator[Link]]], ...] = (
     (dict, _of_dict),
     ((list, tuple, deque), _of_sequence),
@@ -290,6 +303,9 @@ _PARTS: tuple[tuple[Any, Callable[[Any, Wanted], Iterator[Link]]], ...] = (
     (type, _of_class),
     (BaseException, _of_exception),
     (TracebackType, _of_traceback),
+    ((FrameType, *SUSPENDABLE), _of_frame),
+    (contextvars.Context, _of_context),
+    (_thread._local, _of_thread_local),
 )
 
 # Types of builtins, which have nothing else; by address, as the hash of a class may be its metaclass's code.
@@ -318,8 +334,8 @@ def _of_instance(source: Any, kind: type) -> Iterator[Link]:
     if held is not None and issubclass(type(held), dict):
         for name, value in list(dict.items(held)):
             yield Link("attribute", name, value, (id(held),))
-    for base in _type_mro(kind):
-        for name, member in list(_type_dict(base).items()):
+    for base in class_mro(kind):
+        for name, member in list(class_namespace(base).items()):
             if type(member) is MemberDescriptorType:
                 try:
                     value = member.__get__(source)
@@ -331,10 +347,10 @@ def _of_instance(source: Any, kind: type) -> Iterator[Link]:
 
 def _of_manager(source: Any, kind: type) -> Iterator[Link]:
     """Go through the parts of what a DataFrame keeps: C code of pandas', known to be harmless."""
-    for base in _type_mro(kind):
+    for base in class_mro(kind):
         if module_of(base) == _PANDAS_INTERNALS:
             for name in ("blocks", "axes", "values", "refs"):
-                member = _type_dict(base).get(name)
+                member = class_namespace(base).get(name)
                 if type(member) is GetSetDescriptorType:
                     yield Link("attribute", name, member.__get__(source))
 

@@ -8,7 +8,7 @@ from typing import Any
 from IPython.core.completer import SimpleCompletion, context_matcher
 
 from nbmem.ipython import traced
-from nbmem.ipython.magics import memit, memlimit, memsize, memsnap, memvars, memwatch, mprun
+from nbmem.ipython.magics import memit, memlimit, memsize, memsnap, memvars, memwatch, mprun, refchain
 
 _FLAGS = {
     "%%memtrace": traced.FLAGS,
@@ -20,6 +20,7 @@ _FLAGS = {
     "%memdiff": memsnap.DIFF_FLAGS,
     "%memvars": memvars.FLAGS,
     "%memsize": memsize.FLAGS,
+    "%refchain": refchain.FLAGS,
     "%mprun": mprun.FLAGS,
     "%%mprun": mprun.FLAGS,
 }

@@ -6,11 +6,12 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nbmem.heap.graph import Heap
-from nbmem.heap.paths import shortest_paths
+from nbmem.heap.paths import ALSO, CLOSED, END, SPREAD, UNSEEN, climb, descend
 
 Graph = tuple[int, list[tuple[int, int]]]
 
@@ -56,7 +57,15 @@ def distances(
     return found
 
 
-many = settings(max_examples=600, deadline=None)
+many = settings(max_examples=300, deadline=None)
+pytestmark = pytest.mark.twin
+
+
+def marks_of(n: int, **nodes: set[int]) -> Any:
+    marks = np.zeros(n, np.uint8)
+    for name, kind in (("ends", END), ("spread", SPREAD), ("also", ALSO), ("closed", CLOSED)):
+        marks[sorted(nodes.get(name, ()))] |= kind
+    return marks
 
 
 @many
@@ -64,17 +73,60 @@ many = settings(max_examples=600, deadline=None)
 def test_each_end_that_can_be_reached_has_one_shortest_path(graph: Graph, data: st.DataObject) -> None:
     n, edges = graph
     target = data.draw(st.integers(0, n - 1))
-    ends = data.draw(st.sets(st.integers(0, n - 1)))
     closed = data.draw(st.sets(st.integers(0, n - 1))) - {target}
-    marks, shut = np.isin(np.arange(n), list(ends)), np.isin(np.arange(n), list(closed))
-    paths = shortest_paths(heap_of(n, edges), target, marks, most=n + 1, closed=shut)
+    ends = data.draw(st.sets(st.integers(0, n - 1))) - {target} - closed
+    ways = climb(heap_of(n, edges), target, marks_of(n, ends=ends, closed=closed), most=n + 1)
     wanted = distances(n, edges, target, ends, closed)
-    assert sorted(path[0] for path in paths) == sorted(end for end in ends - closed if end in wanted)
-    for path in paths:
-        assert path[-1] == target
-        assert len(path) - 1 == wanted[path[0]]
-        assert all(pair in edges for pair in pairwise(path))
-        assert not (set(path[1:-1]) & (ends | closed))
+    assert sorted(way.nodes[0] for way in ways) == sorted(end for end in ends if end in wanted)
+    for way in ways:
+        assert way.nodes[-1] == target
+        assert len(way.nodes) - 1 == wanted[way.nodes[0]]
+        assert all(pair in edges for pair in pairwise(way.nodes))
+        assert not (set(way.nodes[1:-1]) & (ends | closed))
+
+
+@many
+@given(graphs(), st.data())
+def test_the_count_of_a_path_is_that_of_all_that_are_as_short(graph: Graph, data: st.DataObject) -> None:
+    n, edges = graph
+    target, end = data.draw(st.integers(0, n - 1)), data.draw(st.integers(0, n - 1))
+    for way in climb(heap_of(n, edges), target, marks_of(n, ends={end} - {target}), most=1):
+        level = {end: 1}
+        for _ in way.nodes[1:]:
+            below: dict[int, int] = {}
+            for a, b in edges:
+                if a in level and a != b:
+                    below[b] = below.get(b, 0) + level[a]
+            level = below
+        assert way.counts[0] == level[target]
+
+
+@many
+@given(graphs(), st.data())
+def test_every_object_that_a_namespace_leads_on_from_is_a_way_of_its_own(
+    graph: Graph, data: st.DataObject
+) -> None:
+    n, edges = graph
+    target, space = data.draw(st.integers(0, n - 1)), data.draw(st.integers(0, n - 1))
+    if target == space:
+        return
+    ways = climb(heap_of(n, edges), target, marks_of(n, spread={space}), most=2 * n)
+    without = [(a, b) for a, b in edges if a != space]
+    leading = {b for a, b in edges if a == space and b in distances(n, without, target, set(), set())}
+    assert sorted(way.nodes[1] for way in ways) == sorted(leading)
+
+
+@many
+@given(graphs(), st.data())
+def test_a_reference_that_is_cut_is_gone(graph: Graph, data: st.DataObject) -> None:
+    n, edges = graph
+    target = data.draw(st.integers(0, n - 1))
+    cut = set(data.draw(st.lists(st.sampled_from(edges), max_size=3))) if edges else set()
+    marks = marks_of(n, also=set(range(n)) - {target})
+    left = [pair for pair in edges if pair not in cut]
+    found = climb(heap_of(n, edges), target, marks, most=2 * n, cut=cut)
+    wanted = climb(heap_of(n, left), target, marks, most=2 * n)
+    assert [way.nodes[0] for way in found] == [way.nodes[0] for way in wanted]
 
 
 @many
@@ -84,28 +136,43 @@ def test_the_nearest_ends_come_first_and_no_search_goes_on_beyond_what_is_wanted
 ) -> None:
     n, edges = graph
     target = data.draw(st.integers(0, n - 1))
-    ends = data.draw(st.sets(st.integers(0, n - 1)))
-    marks = np.isin(np.arange(n), list(ends))
-    everything = shortest_paths(heap_of(n, edges), target, marks, most=n + 1)
+    marks = marks_of(n, ends=data.draw(st.sets(st.integers(0, n - 1))))
+    everything = climb(heap_of(n, edges), target, marks, most=n + 1)
     most = data.draw(st.integers(1, 4))
-    some = shortest_paths(heap_of(n, edges), target, marks, most=most)
+    some = climb(heap_of(n, edges), target, marks, most=most)
     assert some == everything[: len(some)]
     assert len(some) >= min(most, len(everything))
-    assert [len(path) for path in everything] == sorted(len(path) for path in everything)
+    assert [len(way.nodes) for way in everything] == sorted(len(way.nodes) for way in everything)
+
+
+@many
+@given(graphs(), st.data())
+def test_from_some_nodes_down_each_is_reached_by_a_shortest_way(graph: Graph, data: st.DataObject) -> None:
+    n, edges = graph
+    starts = data.draw(st.sets(st.integers(0, n - 1), min_size=1))
+    above, order = descend(heap_of(n, edges), [np.array(sorted(starts), np.uint32)], marks_of(n))
+    depth = dict.fromkeys(starts, 0)
+    level = set(starts)
+    while level:
+        level = {b for a, b in edges if a in level} - set(depth)
+        depth |= dict.fromkeys(level, 1 + max(depth.values()))
+    assert sorted(order.tolist()) == sorted(depth)
+    for node in range(n):
+        if node not in depth:
+            assert above[node] == UNSEEN
+        elif depth[node]:
+            assert depth[int(above[node])] == depth[node] - 1
+            assert (int(above[node]), node) in edges
 
 
 def test_a_path_of_a_hundred_thousand_links_is_found() -> None:
     n = 100_000
     heap = heap_of(n, [(node, node + 1) for node in range(n - 1)])
-    ends = np.zeros(n, np.bool_)
-    ends[0] = True
-    (path,) = shortest_paths(heap, n - 1, ends)
-    assert path == tuple(range(n))
+    (way,) = climb(heap, n - 1, marks_of(n, ends={0}))
+    assert way.nodes == tuple(range(n))
 
 
 def test_a_hundred_thousand_holders_of_one_object_are_no_hundred_thousand_searches() -> None:
     n = 100_001
     heap = heap_of(n, [(node, n - 1) for node in range(n - 1)])
-    ends = np.ones(n, np.bool_)
-    ends[n - 1] = False
-    assert len(shortest_paths(heap, n - 1, ends, most=5)) == n - 1
+    assert len(climb(heap, n - 1, marks_of(n, ends=set(range(n - 1))), most=5)) == 4096

@@ -14,6 +14,7 @@ from nbmem.ipython.magics.memtrace import MemtraceMagics
 from nbmem.ipython.magics.memvars import MemvarsMagics
 from nbmem.ipython.magics.memwatch import MemwatchMagics
 from nbmem.ipython.magics.mprun import MprunMagics
+from nbmem.ipython.magics.refchain import RefchainMagics
 from nbmem.ipython.session import NbMem
 
 
@@ -28,4 +29,5 @@ def make_magics(shell: Any, session: NbMem) -> list[Magics]:
         MemsnapMagics(shell, session),
         MemvarsMagics(shell),
         MemsizeMagics(shell),
+        RefchainMagics(shell),
     ]

@@ -1,0 +1,27 @@
+"""The attributes of an instance as they lie in memory, and the namespaces of classes; nobody's code runs."""
+
+from __future__ import annotations
+
+from types import GetSetDescriptorType
+from typing import TYPE_CHECKING
+
+class_mro = type.__dict__["__mro__"].__get__
+class_namespace = type.__dict__["__dict__"].__get__
+
+if TYPE_CHECKING:
+    from nbmem.heap._attributes import attributes
+else:
+    try:
+        from nbmem.heap._attributes import attributes
+    except ImportError:  # built without the native part
+
+        def attributes(value):
+            """Give the dict of an instance. On CPython 3.11 and 3.12 this makes one where there is none."""
+            for base in class_mro(type(value)):
+                found = class_namespace(base).get("__dict__")
+                if type(found) is GetSetDescriptorType:
+                    return found.__get__(value), []
+            return None, []
+
+
+__all__ = ["attributes", "class_mro", "class_namespace"]
