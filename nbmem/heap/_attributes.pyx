@@ -18,7 +18,7 @@ cdef extern from "_objects.h":
             if (found == NULL)
                 return *_PyObject_ManagedDictPointer(op);
     #elif PY_VERSION_HEX < 0x030D0000
-            PyDictOrValues either = *_PyObject_DictOrValues(op);
+            PyDictOrValues either = *_PyObject_DictOrValuesPointer(op);
             if (!_PyDictOrValues_IsValues(either))
                 return _PyDictOrValues_GetDict(either);
             PyDictValues *found = _PyDictOrValues_GetValues(either);
