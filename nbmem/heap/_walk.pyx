@@ -869,8 +869,13 @@ cdef void _go(Walk *walk) noexcept:
     walk.begins[walk.count] = <uint32_t>walk.target_count
 
 
-cdef bint _set_up(Walk *walk, list ends, list rules, ndarray, Py_ssize_t itemsize_at) noexcept:
-    cdef Py_ssize_t i, room = 1 << 10 if walk.partial else 1 << 16
+cdef bint _set_up(
+    Walk *walk, list ends, list rules, ndarray, Py_ssize_t itemsize_at, Py_ssize_t expected
+) noexcept:
+    cdef Py_ssize_t i, room = 1 << 10
+    # Room is only reserved: what is not written to takes no memory, but arrays that grow lose their huge pages.
+    if not walk.partial:
+        room = max(1 << 16, expected)
     walk.room = room
     walk.addresses = <uint64_t *>zeros(room * sizeof(uint64_t))
     walk.types = <uint32_t *>zeros(room * sizeof(uint32_t))
@@ -882,7 +887,10 @@ cdef bint _set_up(Walk *walk, list ends, list rules, ndarray, Py_ssize_t itemsiz
     walk.targets = <uint32_t *>zeros(walk.target_room * sizeof(uint32_t))
     walk.waiting = <PyObject **>zeros(WAITING * sizeof(PyObject *))
     walk.waiting_states = <uint8_t *>zeros(WAITING)
-    walk.mask = 2 * room - 1
+    walk.mask = 2047 if walk.partial else (1 << 17) - 1
+    # of blocks seven in ten or more are objects, and so full the table may be
+    while <uint64_t>expected > walk.mask and not walk.partial:
+        walk.mask = walk.mask * 2 + 1
     walk.end_count = len(ends)
     while <uint64_t>(walk.end_count + 1) * 4 > walk.mask:
         walk.mask = walk.mask * 2 + 1
@@ -1086,7 +1094,9 @@ def walk(list starts, list ends, list rules, ndarray, Py_ssize_t itemsize_at):
     """
     cdef Walk walk
     cdef int was_enabled
-    cdef Py_ssize_t i, attempt, waits
+    cdef Py_ssize_t i, attempt, waits, expected
+    # the blocks that pymalloc has handed out; none where it is not in use
+    expected = 0 if starts is not None else sys.getallocatedblocks()
     for attempt in range(20):
         waits = 0
         while nbmem_collecting():  # in another thread, if a finalizer lets this one run: that will end
@@ -1099,7 +1109,7 @@ def walk(list starts, list ends, list rules, ndarray, Py_ssize_t itemsize_at):
         walk.partial = starts is not None
         was_enabled = PyGC_Disable()
         try:
-            if _set_up(&walk, ends, rules, ndarray, itemsize_at):
+            if _set_up(&walk, ends, rules, ndarray, itemsize_at, expected):
                 if starts is None:
                     _add_frames(&walk)
                     if not walk.failed:
@@ -1118,6 +1128,9 @@ def walk(list starts, list ends, list rules, ndarray, Py_ssize_t itemsize_at):
             if was_enabled:
                 PyGC_Enable()
         if walk.failed == NO_MEMORY:
+            if expected:
+                expected = 0  # more may have been reserved than is needed
+                continue
             raise MemoryError("not enough memory for a snapshot: about 64 bytes per object are needed")
         if walk.failed == TOO_MANY:
             raise NotMeasured("more than 4,294,967,279 objects or references: too many for a snapshot")
