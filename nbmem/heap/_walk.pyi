@@ -15,6 +15,13 @@ def itemsize_of(array: object, offset: int) -> int: ...
 def select(
     indptr: NDArray[np.uint32], indices: NDArray[np.uint32], keep: NDArray[np.uint8]
 ) -> tuple[NDArray[np.uint32], NDArray[np.uint32]]: ...
+def keep_only(
+    indptr: NDArray[np.uint32],
+    indices: NDArray[np.uint32],
+    keep: NDArray[np.uint8],
+    columns: list[NDArray[np.uint8]],
+) -> tuple[int, int]: ...
+def looked_up(table: NDArray[np.uint8], numbers: NDArray[np.uint32]) -> NDArray[np.uint8]: ...
 def refers_to(
     indptr: NDArray[np.uint32],
     indices: NDArray[np.uint32],

@@ -11,7 +11,7 @@ from cpython.buffer cimport PyBuffer_FillInfo
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.object cimport PyObject, PyTypeObject
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
-from libc.string cimport memcpy, memset, strchr, strcmp
+from libc.string cimport memcpy, memmove, memset, strchr, strcmp
 
 import mmap
 import sys
@@ -138,6 +138,8 @@ cdef extern from "_objects.h":
 cdef enum:
     WAITING = 2048  # references that are noted before they are looked up, so that memory can be asked ahead
     AHEAD = 12
+    GONE = 0xFF
+    FEW = 8192  # addresses that are looked for among all with a filter in front
     # states of nodes: 0 to 3 is the generation of the collector that an object is in
     UNTRACKED = 4
     INTERNED = 5
@@ -295,6 +297,10 @@ cdef inline uint64_t _place(uint64_t address) noexcept:
     # What lies together in memory lies together in the table, in lines of 16 slots; with longer ones, dense
     # stretches of memory that meet in the table make each other's searches long.
     return ((address >> 8) * <uint64_t>0x9E3779B97F4A7C15 >> 32) + (address >> 4 & 0xF)
+
+
+cdef inline uint64_t _mixed(uint64_t address) noexcept:
+    return (address >> 4) * <uint64_t>0x9E3779B97F4A7C15 >> 32
 
 
 cdef inline NbmemSlot *_find(NbmemSlot *slots, uint64_t mask, uint64_t address) noexcept:
@@ -863,8 +869,13 @@ cdef void _go(Walk *walk) noexcept:
     walk.begins[walk.count] = <uint32_t>walk.target_count
 
 
-cdef bint _set_up(Walk *walk, list ends, list rules, ndarray, Py_ssize_t itemsize_at) noexcept:
-    cdef Py_ssize_t i, room = 1 << 10 if walk.partial else 1 << 16
+cdef bint _set_up(
+    Walk *walk, list ends, list rules, ndarray, Py_ssize_t itemsize_at, Py_ssize_t expected
+) noexcept:
+    cdef Py_ssize_t i, room = 1 << 10
+    # Room is only reserved: what is not written to takes no memory, but arrays that grow lose their huge pages.
+    if not walk.partial:
+        room = max(1 << 16, expected)
     walk.room = room
     walk.addresses = <uint64_t *>zeros(room * sizeof(uint64_t))
     walk.types = <uint32_t *>zeros(room * sizeof(uint32_t))
@@ -876,7 +887,10 @@ cdef bint _set_up(Walk *walk, list ends, list rules, ndarray, Py_ssize_t itemsiz
     walk.targets = <uint32_t *>zeros(walk.target_room * sizeof(uint32_t))
     walk.waiting = <PyObject **>zeros(WAITING * sizeof(PyObject *))
     walk.waiting_states = <uint8_t *>zeros(WAITING)
-    walk.mask = 2 * room - 1
+    walk.mask = 2047 if walk.partial else (1 << 17) - 1
+    # of blocks seven in ten or more are objects, and so full the table may be
+    while <uint64_t>expected > walk.mask and not walk.partial:
+        walk.mask = walk.mask * 2 + 1
     walk.end_count = len(ends)
     while <uint64_t>(walk.end_count + 1) * 4 > walk.mask:
         walk.mask = walk.mask * 2 + 1
@@ -1080,7 +1094,9 @@ def walk(list starts, list ends, list rules, ndarray, Py_ssize_t itemsize_at):
     """
     cdef Walk walk
     cdef int was_enabled
-    cdef Py_ssize_t i, attempt, waits
+    cdef Py_ssize_t i, attempt, waits, expected
+    # the blocks that pymalloc has handed out; none where it is not in use
+    expected = 0 if starts is not None else sys.getallocatedblocks()
     for attempt in range(20):
         waits = 0
         while nbmem_collecting():  # in another thread, if a finalizer lets this one run: that will end
@@ -1093,7 +1109,7 @@ def walk(list starts, list ends, list rules, ndarray, Py_ssize_t itemsize_at):
         walk.partial = starts is not None
         was_enabled = PyGC_Disable()
         try:
-            if _set_up(&walk, ends, rules, ndarray, itemsize_at):
+            if _set_up(&walk, ends, rules, ndarray, itemsize_at, expected):
                 if starts is None:
                     _add_frames(&walk)
                     if not walk.failed:
@@ -1112,6 +1128,9 @@ def walk(list starts, list ends, list rules, ndarray, Py_ssize_t itemsize_at):
             if was_enabled:
                 PyGC_Enable()
         if walk.failed == NO_MEMORY:
+            if expected:
+                expected = 0  # more may have been reserved than is needed
+                continue
             raise MemoryError("not enough memory for a snapshot: about 64 bytes per object are needed")
         if walk.failed == TOO_MANY:
             raise NotMeasured("more than 4,294,967,279 objects or references: too many for a snapshot")
@@ -1197,6 +1216,85 @@ def select(const uint32_t[::1] indptr, const uint32_t[::1] indices, const uint8_
     return begins_array, targets_array[:to].copy() if to < indices.shape[0] * 3 // 4 else targets_array[:to]
 
 
+def keep_only(uint32_t[::1] indptr, uint32_t[::1] indices, const uint8_t[::1] keep, list columns):
+    """Leave out nodes as :func:`select` does, in place: the arrays have what is kept in front afterwards.
+
+    Parameters
+    ----------
+    indptr : (n + 1,) array of uint32
+    indices : (e,) array of uint32
+    keep : (n,) array of uint8
+        0: the node is left out.
+    columns : list of (n, width) arrays of uint8
+        The bytes of other arrays with an entry for each node.
+
+    Returns
+    -------
+    nodes, references : int
+        How many are kept. O(n + e); one byte per node is allocated.
+    """
+    cdef Py_ssize_t n = keep.shape[0], node, i, begin, width, count, to = 0, end = 0
+    cdef uint32_t gone = 0
+    # how far the numbers of a block of 64 nodes move, and within it those of each; GONE: it is left out
+    before_array = np.zeros((n >> 6) + 1, np.uint32)
+    within_array = np.empty(n, np.uint8)
+    cdef uint32_t[::1] before = before_array
+    cdef uint8_t[::1] within = within_array
+    cdef uint32_t target
+    cdef uint8_t[:, ::1] column
+    for node in range(n):
+        if not node & 63:
+            before[node >> 6] = gone
+        if keep[node]:
+            within[node] = <uint8_t>(gone - before[node >> 6])
+        else:
+            within[node] = GONE
+            gone += 1
+    count = 0
+    for node in range(n):
+        begin = end
+        end = indptr[node + 1]
+        if within[node] == GONE:
+            continue
+        for i in range(begin, end):
+            target = indices[i]
+            if within[target] != GONE:
+                indices[to] = target - before[target >> 6] - within[target]
+                to += 1
+        count += 1
+        indptr[count] = <uint32_t>to
+    for column in columns:
+        width = column.shape[1]
+        count = 0
+        node = 0
+        while node < n:
+            begin = node
+            while node < n and keep[node]:
+                node += 1
+            if node > begin:
+                if begin != count:
+                    memmove(&column[count, 0], &column[begin, 0], (node - begin) * width)
+                count += node - begin
+            while node < n and not keep[node]:
+                node += 1
+    return count, to
+
+
+def looked_up(const uint8_t[::1] table, const uint32_t[::1] numbers):
+    """Give the entry of a table for each of many numbers.
+
+    Returns
+    -------
+    (len(numbers),) array of uint8
+    """
+    found_array = np.empty(numbers.shape[0], np.uint8)
+    cdef uint8_t[::1] found = found_array
+    cdef Py_ssize_t i
+    for i in range(numbers.shape[0]):
+        found[i] = table[numbers[i]]
+    return found_array
+
+
 def refers_to(const uint32_t[::1] indptr, const uint32_t[::1] indices, const uint32_t[::1] nodes, const uint8_t[::1] marked):
     """Tell which of some nodes refer to a marked one.
 
@@ -1222,10 +1320,16 @@ def locate(const uint64_t[::1] addresses, const uint64_t[::1] wanted):
     -------
     (len(wanted),) array of int64
         -1 where there is none.
+
+    Notes
+    -----
+    The wanted are looked for in one pass over all. Where they are few, most addresses are known not to be
+    among them by one bit of a table that stays in the cache.
     """
-    cdef uint64_t mask = 15
+    cdef uint64_t mask = 15, bits = 0
     cdef Py_ssize_t i
     cdef NbmemSlot *slot
+    cdef uint8_t *few = NULL
     nodes_array = np.full(wanted.shape[0], -1, np.int64)
     cdef int64_t[::1] nodes = nodes_array
     while mask < <uint64_t>wanted.shape[0] * 2:
@@ -1233,14 +1337,25 @@ def locate(const uint64_t[::1] addresses, const uint64_t[::1] wanted):
     cdef NbmemSlot *slots = <NbmemSlot *>zeros((mask + 1) * sizeof(NbmemSlot))
     if slots == NULL:
         raise MemoryError
+    if wanted.shape[0] <= FEW:
+        bits = 16 * mask + 15
+        few = <uint8_t *>zeros((bits + 1) >> 3)
+        if few == NULL:
+            release(slots)
+            raise MemoryError
     for i in range(wanted.shape[0]):
         if i + AHEAD < wanted.shape[0]:
             prefetch(&slots[_place(wanted[i + AHEAD]) & mask])
         if wanted[i]:
             slot = _find(slots, mask, wanted[i])
             slot.address = wanted[i]
+            if few != NULL:
+                few[(_mixed(wanted[i]) & bits) >> 3] |= 1 << (_mixed(wanted[i]) & 7)
     for i in range(addresses.shape[0]):
-        if i + AHEAD < addresses.shape[0]:
+        if few != NULL:
+            if not few[(_mixed(addresses[i]) & bits) >> 3] >> (_mixed(addresses[i]) & 7) & 1:
+                continue
+        elif i + AHEAD < addresses.shape[0]:
             prefetch(&slots[_place(addresses[i + AHEAD]) & mask])
         slot = _find(slots, mask, addresses[i])
         if slot.address:
@@ -1251,4 +1366,5 @@ def locate(const uint64_t[::1] addresses, const uint64_t[::1] wanted):
         if wanted[i]:
             nodes[i] = <int64_t>_find(slots, mask, wanted[i]).node - 1
     release(slots)
+    release(few)
     return nodes_array

@@ -28,7 +28,9 @@ __all__ = [
     "ITEMSIZE_AT_2",
     "SEES_LOCALS",
     "itemsize_of",
+    "keep_only",
     "locate",
+    "looked_up",
     "measured",
     "refers_to",
     "select",
@@ -363,6 +365,26 @@ def select(
     begins = np.zeros(int(kept.sum()) + 1, np.uint32)
     np.cumsum(np.bincount(sources[stays], minlength=len(keep))[kept], out=begins[1:])
     return begins, numbers[indices[stays]]
+
+
+def keep_only(
+    indptr: NDArray[np.uint32],
+    indices: NDArray[np.uint32],
+    keep: NDArray[np.uint8],
+    columns: list[NDArray[np.uint8]],
+) -> tuple[int, int]:
+    """Leave out nodes in place: the arrays have what is kept in front afterwards; tell how much that is."""
+    begins, targets = select(indptr, indices, keep)
+    indptr[: len(begins)] = begins
+    indices[: len(targets)] = targets
+    for column in columns:
+        column[: len(begins) - 1] = column[keep.astype(np.bool_)]
+    return len(begins) - 1, len(targets)
+
+
+def looked_up(table: NDArray[np.uint8], numbers: NDArray[np.uint32]) -> NDArray[np.uint8]:
+    """Give the entry of a table for each of many numbers."""
+    return table[numbers]
 
 
 def refers_to(

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nbmem.heap.graph import NO_OBJECT, Heap
-from nbmem.heap.walk import select
+from nbmem.heap.walk import keep_only
 
 _OF_NODES = {
     "addresses": np.uint64,
@@ -109,16 +109,26 @@ class Draft:
             self.type_addresses = np.concatenate([self.type_addresses, np.zeros(len(kinds), np.uint64)])
 
     def keep(self, kept: NDArray[np.bool_]) -> None:
-        """Leave out all other nodes, and the references to and from them."""
-        if kept.all():
+        """Leave out all other nodes, and the references to and from them. The old arrays are overwritten."""
+        dropped = np.flatnonzero(~kept)
+        if not len(dropped):
             return
-        self.indptr, self.indices = select(self.indptr, self.indices, kept.view(np.uint8))
-        numbers = np.cumsum(kept) - 1
-        self.labels = {int(numbers[node]): label for node, label in self.labels.items() if kept[node]}
-        for name in _OF_NODES:
-            setattr(self, name, getattr(self, name)[kept])
-        if self.born is not None:
-            self.born = self.born[kept]
+        names = [name for name in (*_OF_NODES, "born") if getattr(self, name) is not None]
+        bytes_of = [getattr(self, name).view(np.uint8).reshape(len(kept), -1) for name in names]
+        count, references = keep_only(self.indptr, self.indices, kept.view(np.uint8), bytes_of)
+        nodes = np.fromiter(self.labels, np.int64, len(self.labels))
+        numbers = nodes - np.searchsorted(dropped, nodes)
+        self.labels = {
+            number: label
+            for number, label, stays in zip(
+                numbers.tolist(), self.labels.values(), kept[nodes].tolist(), strict=True
+            )
+            if stays
+        }
+        for name in names:
+            setattr(self, name, _front(getattr(self, name), count))
+        self.indptr = _front(self.indptr, count + 1)
+        self.indices = _front(self.indices, references)
 
     def heap(self, taken: float, origin: str) -> Heap:
         """Finish it."""
@@ -138,3 +148,8 @@ class Draft:
             missed=self.missed,
             born=self.born,
         )
+
+
+def _front(array: NDArray[Any], count: int) -> NDArray[Any]:
+    """Give the front of an array; as a copy where all of it would hold much more memory."""
+    return array[:count].copy() if count < len(array) * 3 // 4 else array[:count]

@@ -23,16 +23,16 @@ _MODULE, _NAMESPACE = "module ", "namespace of "
 
 def label_modules(draft: Draft) -> None:
     """Put names on the modules that are loaded, and on their namespaces."""
-    names = [
-        name
+    modules = {
+        name: module
         for name, module in list(sys.modules.items())
         if type(name) is str and issubclass(type(module), ModuleType)
-    ]
-    for prefix, address in ((_MODULE, id), (_NAMESPACE, lambda module: id(namespace_of(module)))):
-        wanted = np.array([address(sys.modules.get(name)) for name in names], np.uint64)
-        for name, node in zip(names, locate(draft.addresses, wanted).tolist(), strict=True):
-            if node >= 0:
-                draft.labels.setdefault(node, prefix + "".join(name))  # a copy: the string is the user's
+    }
+    wanted = [*map(id, modules.values()), *(id(namespace_of(module)) for module in modules.values())]
+    labelled = [prefix + name for prefix in (_MODULE, _NAMESPACE) for name in modules]
+    for label, node in zip(labelled, locate(draft.addresses, np.array(wanted, np.uint64)).tolist(), strict=True):
+        if node >= 0:
+            draft.labels.setdefault(node, label)
 
 
 def frame_label(thread: int, code: CodeType, line: int) -> str:

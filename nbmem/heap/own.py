@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 
 from nbmem.heap.dominators import retained_mask
 from nbmem.heap.draft import Draft
-from nbmem.heap.walk import locate, refers_to
+from nbmem.heap.walk import locate, looked_up, refers_to
 
 _PACKAGE = "nbmem"
 # What others keep of ours: callbacks, magics.
+_OWN, _CALLABLE = 1, 2
 _CALLABLES = ("method", "function", "builtin_function_or_method")
 namespace_of: Callable[[Any], dict[str, Any]] = vars(ModuleType)["__dict__"].__get__
 
@@ -46,12 +47,13 @@ def leave_out_own(draft: Draft, own_types: NDArray[np.bool_], frame_namespaces: 
     own = np.zeros(len(draft), np.bool_)
     found = locate(draft.addresses, np.array(known, np.uint64))
     own[found[found >= 0]] = True
-    own |= np.append(own_types, np.zeros(len(draft.types) - len(own_types), np.bool_))[draft.type_index]
     own[: len(frame_namespaces)] |= np.array([each in namespaces for each in frame_namespaces], np.bool_)
-    callables = [number for number, name in enumerate(draft.types) if name in _CALLABLES]
-    callable_ = np.zeros(len(draft.types), np.bool_)
-    callable_[callables] = True
-    nodes = np.flatnonzero(callable_[draft.type_index]).astype(np.uint32)
+    kinds = np.zeros(len(draft.types), np.uint8)
+    kinds[: len(own_types)] = np.where(own_types, _OWN, 0)
+    kinds[[number for number, name in enumerate(draft.types) if name in _CALLABLES]] |= _CALLABLE
+    found = looked_up(kinds, draft.type_index)
+    own |= (found & _OWN).view(np.bool_)
+    nodes = np.flatnonzero(found & _CALLABLE).astype(np.uint32)
     own[nodes[refers_to(draft.indptr, draft.indices, nodes, own.view(np.uint8)).view(np.bool_)]] = True
     roots = np.flatnonzero(draft.surplus > 0)
     gone = retained_mask(draft.indptr, draft.indices, roots, np.flatnonzero(own))

@@ -38,8 +38,8 @@ def put_in_use(part: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let captures be made by a part."""
     for module, names in (
         (capture, ("walk", "itemsize_of", "SEES_LOCALS")),
-        (draft, ("select",)),
-        (own, ("refers_to",)),
+        (draft, ("keep_only",)),
+        (own, ("looked_up", "refers_to")),
         (asked, ("measured",)),
     ):
         for name in names:
