@@ -85,6 +85,13 @@ cdef extern from "_objects.h":
         int flags
     ctypedef struct NbmemDtype:
         char kind
+    ctypedef struct NbmemVoid:
+        char *data
+        PyObject *base
+        PyObject *descr
+        int flags
+    ctypedef struct NbmemFlat:
+        PyObject *array
     void prefetch "NBMEM_PREFETCH" (const void *) noexcept
     uint32_t nbmem_refcount(PyObject *) noexcept
     Py_ssize_t nbmem_block(Py_ssize_t, Py_ssize_t) noexcept
@@ -171,6 +178,7 @@ cdef enum:
     CLASS = 11
     REFERENCE = 12  # a weak one
     STREAM = 13  # io.StringIO
+    RECORD = 14  # numpy.void
 
 # What tp_traverse leaves out.
 cdef enum:
@@ -182,6 +190,8 @@ cdef enum:
     ELEMENTS = 5
     RANGE_PARTS = 6
     STREAM_PARTS = 7
+    RECORD_PARTS = 8
+    FLAT_PARTS = 9
 
 # What is found out about a type, once.
 ctypedef struct Plan:
@@ -235,11 +245,13 @@ ctypedef struct Walk:
     # numpy arrays with data of their own
     uint32_t *owner_nodes
     uint64_t *owner_data
+    int64_t *owner_bytes
     Py_ssize_t owner_count, owner_room
     Layout *layouts
     Py_ssize_t layout_count
+    # what is not followed: the given, then what was left out
     uint64_t *ends
-    Py_ssize_t end_count
+    Py_ssize_t end_count, end_room, given_count
     PyTypeObject **rules
     Py_ssize_t rule_count
     Py_ssize_t page
@@ -380,6 +392,7 @@ cdef uint32_t _node(Walk *walk, uint64_t address) noexcept:
         if plan == NULL:
             return END
         if plan.skipped and not (plan.type == &PyCFunction_Type and _is_bound(walk, <PyObject *>address)):
+            _leave_out(walk, address)
             return END
     if walk.count >= walk.room and not _grow_nodes(walk):
         return END
@@ -396,6 +409,21 @@ cdef uint32_t _node(Walk *walk, uint64_t address) noexcept:
     walk.states[walk.count] = UNTRACKED
     walk.count += 1
     return slot.node
+
+
+cdef void _leave_out(Walk *walk, uint64_t address) noexcept:
+    """Note what is not followed because of its type: the caller looks who may hold it."""
+    if walk.end_count >= walk.end_room:
+        if not _resized(<void **>&walk.ends, walk.end_room * 2, sizeof(uint64_t)):
+            walk.failed = NO_MEMORY
+            return
+        walk.end_room *= 2
+    walk.ends[walk.end_count] = address
+    walk.end_count += 1
+    if <uint64_t>(walk.count + walk.end_count) * 10 >= (walk.mask + 1) * 7:
+        _grow_table(walk)  # with this one
+    else:
+        _end(walk, address)
 
 
 cdef void _add_start(Walk *walk, uint64_t address) noexcept:
@@ -539,6 +567,10 @@ cdef void _make_plan(Walk *walk, Plan *plan, PyTypeObject *type) noexcept:
         plan.rest = RANGE_PARTS
     elif walk.ndarray != NULL and PyType_IsSubtype(type, walk.ndarray):
         plan.rest = ELEMENTS
+    elif walk.itemsize_at and nbmem_is_named(type, b"numpy.void", OF_PYTHON):
+        plan.rest = RECORD_PARTS
+    elif walk.itemsize_at and nbmem_is_named(type, b"numpy.flatiter", OF_PYTHON):
+        plan.rest = FLAT_PARTS
     plan.rule = -1
     for i in range(walk.rule_count):
         if PyType_IsSubtype(type, walk.rules[i]):
@@ -576,6 +608,8 @@ cdef void _make_plan(Walk *walk, Plan *plan, PyTypeObject *type) noexcept:
             plan.sizing = ARRAY
         elif strcmp(name, b"collections.deque") == 0:
             plan.sizing = QUEUE
+        elif strcmp(name, b"numpy.generic") == 0 and plan.rest == RECORD_PARTS:
+            plan.sizing = RECORD
         elif strcmp(name, b"numpy.generic") == 0 and not plan.item and not _has_data_beside(type):
             plan.sizing = ALIKE  # its method adds the value, which is part of the object
         elif strcmp(name, b"numpy.generic") == 0 and PyType_IsSubtype(type, &PyBytes_Type):
@@ -589,7 +623,7 @@ cdef void _make_plan(Walk *walk, Plan *plan, PyTypeObject *type) noexcept:
 
 
 cdef bint _has_data_beside(PyTypeObject *type) noexcept:
-    """Tell whether a scalar of numpy's has its value in a block of its own."""
+    """Tell whether a scalar of numpy's may have its value in a block of its own."""
     return PyType_IsSubtype(type, &PyUnicode_Type) or nbmem_is_named(type, b"numpy.void", OF_PYTHON)
 
 
@@ -659,6 +693,10 @@ cdef int64_t _shallow(Walk *walk, PyObject *op, Plan *plan) noexcept:
             size = nbmem_type_bytes(op, size, walk.page)
     elif plan.sizing == REFERENCE:
         size = 0 if nbmem_lists_a_class(op) else plan.fixed
+    elif plan.sizing == RECORD:
+        size = plan.fixed
+        if (<NbmemVoid *>op).flags & OWNDATA and Py_SIZE(op):
+            size += nbmem_malloc_block(Py_SIZE(op), walk.page)
     elif plan.sizing == STREAM:
         size = plan.fixed + nbmem_block(nbmem_text_table(op), walk.page)
     else:
@@ -739,43 +777,59 @@ cdef _add_offsets(dtype, Py_ssize_t offset, list offsets):
 
 cdef void _visit_array(Walk *walk, PyObject *op, uint32_t node) noexcept:
     cdef NbmemArray *array = <NbmemArray *>op
-    cdef Py_ssize_t i, k, count
+    cdef Py_ssize_t i, count
     cdef char kind
-    cdef char *at
-    cdef Layout *layout
     _visit(array.base, walk)
     _visit(array.descr, walk)
     if not array.flags & OWNDATA or array.data == NULL:
         return
     count = nbmem_array_length(op)
-    if walk.sizes[node] >= SMALLEST_OWNER:
-        _note_owner(walk, node, <uint64_t>array.data)
+    if walk.sizes[node] >= SMALLEST_OWNER and walk.itemsize_at:
+        _note_owner(walk, node, <uint64_t>array.data, count * nbmem_array_itemsize(op, walk.itemsize_at))
     kind = (<NbmemDtype *>array.descr).kind
     if kind == c"O":
         for i in range(count):
             _visit((<PyObject **>array.data)[i], walk)
     elif kind == c"V":
-        layout = _layout_of(walk, array.descr)
-        if layout == NULL or layout.count == 0:
-            return
-        at = array.data
-        for i in range(count):
-            for k in range(layout.count):
-                memcpy(&op, at + layout.offsets[k], sizeof(op))  # it may not be aligned
-                _visit(op, walk)
-            at += layout.itemsize
+        _visit_records(walk, array.descr, array.data, count)
 
 
-cdef void _note_owner(Walk *walk, uint32_t node, uint64_t data) noexcept:
+cdef void _visit_records(Walk *walk, PyObject *descr, char *at, Py_ssize_t count) noexcept:
+    cdef Layout *layout = _layout_of(walk, descr)
+    cdef PyObject *op
+    cdef Py_ssize_t i, k
+    if layout == NULL or layout.count == 0:
+        return
+    for i in range(count):
+        for k in range(layout.count):
+            memcpy(&op, at + layout.offsets[k], sizeof(op))  # it may not be aligned
+            _visit(op, walk)
+        at += layout.itemsize
+
+
+cdef void _visit_record(Walk *walk, PyObject *op) noexcept:
+    """Of a scalar that is an element of an array: it keeps that."""
+    cdef NbmemVoid *record = <NbmemVoid *>op
+    _visit(record.base, walk)
+    _visit(record.descr, walk)
+    if record.flags & OWNDATA and record.data != NULL and record.descr != NULL:
+        _visit_records(walk, record.descr, record.data, 1)
+
+
+cdef void _note_owner(Walk *walk, uint32_t node, uint64_t data, int64_t bytes_) noexcept:
+    cdef Py_ssize_t room = walk.owner_room * 2 + 16
     if walk.owner_count == walk.owner_room:
-        if not _resized(<void **>&walk.owner_nodes, walk.owner_room * 2 + 16, sizeof(uint32_t)) or not _resized(
-            <void **>&walk.owner_data, walk.owner_room * 2 + 16, sizeof(uint64_t)
+        if (
+            not _resized(<void **>&walk.owner_nodes, room, sizeof(uint32_t))
+            or not _resized(<void **>&walk.owner_data, room, sizeof(uint64_t))
+            or not _resized(<void **>&walk.owner_bytes, room, sizeof(int64_t))
         ):
             walk.failed = NO_MEMORY
             return
-        walk.owner_room = walk.owner_room * 2 + 16
+        walk.owner_room = room
     walk.owner_nodes[walk.owner_count] = node
     walk.owner_data[walk.owner_count] = data
+    walk.owner_bytes[walk.owner_count] = bytes_
     walk.owner_count += 1
 
 
@@ -835,6 +889,10 @@ cdef void _take_down(Walk *walk, uint32_t node) noexcept:
         nbmem_visit_range(op, _visit, walk)
     elif known.rest == STREAM_PARTS:
         nbmem_visit_text(op, _visit, walk)
+    elif known.rest == RECORD_PARTS:
+        _visit_record(walk, op)
+    elif known.rest == FLAT_PARTS:
+        _visit((<NbmemFlat *>op).array, walk)
 
 
 cdef void _go(Walk *walk) noexcept:
@@ -891,7 +949,8 @@ cdef bint _set_up(
     # of blocks seven in ten or more are objects, and so full the table may be
     while <uint64_t>expected > walk.mask and not walk.partial:
         walk.mask = walk.mask * 2 + 1
-    walk.end_count = len(ends)
+    walk.end_count = walk.given_count = len(ends)
+    walk.end_room = len(ends) + 64
     while <uint64_t>(walk.end_count + 1) * 4 > walk.mask:
         walk.mask = walk.mask * 2 + 1
     walk.slots = <NbmemSlot *>zeros((walk.mask + 1) * sizeof(NbmemSlot))
@@ -899,7 +958,7 @@ cdef bint _set_up(
     walk.plans = <Plan *>zeros(walk.plan_room * sizeof(Plan))
     walk.plan_mask = 2 * walk.plan_room - 1
     walk.plan_slots = <NbmemSlot *>zeros((walk.plan_mask + 1) * sizeof(NbmemSlot))
-    walk.ends = <uint64_t *>zeros((len(ends) + 1) * sizeof(uint64_t))
+    walk.ends = <uint64_t *>zeros(walk.end_room * sizeof(uint64_t))
     walk.rule_count = len(rules)
     walk.rules = <PyTypeObject **>zeros((len(rules) + 1) * sizeof(PyTypeObject *))
     if (
@@ -951,6 +1010,7 @@ cdef void _tear_down(Walk *walk) noexcept:
     release(walk.asked_rules)
     release(walk.owner_nodes)
     release(walk.owner_data)
+    release(walk.owner_bytes)
     release(walk.ends)
     release(walk.rules)
 
@@ -1043,6 +1103,9 @@ cdef dict _result(Walk *walk):
     cdef list asked = []
     for i in range(walk.asked_count):
         asked.append(<object>walk.asked[i])
+    cdef list left_out = []
+    for i in range(walk.given_count, walk.end_count):
+        left_out.append(<object><PyObject *>walk.ends[i])
     cdef void *memory = surplus
     cdef size_t n = walk.count
     return {
@@ -1056,10 +1119,12 @@ cdef dict _result(Walk *walk):
         "indices": _handed_over(<void **>&walk.targets, walk.target_count * sizeof(uint32_t)),
         "types": types,
         "asked": asked,
+        "left_out": left_out,
         "asked_nodes": _handed_over(<void **>&walk.asked_nodes, walk.asked_count * sizeof(uint32_t)),
         "asked_rules": _handed_over(<void **>&walk.asked_rules, walk.asked_count * sizeof(int32_t)),
         "owner_nodes": _handed_over(<void **>&walk.owner_nodes, walk.owner_count * sizeof(uint32_t)),
         "owner_data": _handed_over(<void **>&walk.owner_data, walk.owner_count * sizeof(uint64_t)),
+        "owner_bytes": _handed_over(<void **>&walk.owner_bytes, walk.owner_count * sizeof(int64_t)),
         "frames": [] if walk.partial else _described_frames(),
     }
 
@@ -1168,6 +1233,18 @@ SEES_LOCALS = bool(SEES_FRAMES)
 #: Where dtypes may have their item size: numpy 1, numpy 2.
 ITEMSIZE_AT_1 = ITEMSIZE_1
 ITEMSIZE_AT_2 = ITEMSIZE_2
+
+
+def beside(record, flat):
+    """Read a ``numpy.void`` and a ``flatiter`` where their parts are expected; the caller compares.
+
+    Returns
+    -------
+    (int, int, int)
+        Addresses: the base and the dtype of the one, the array of the other.
+    """
+    cdef NbmemVoid *op = <NbmemVoid *><PyObject *>record
+    return <uint64_t>op.base, <uint64_t>op.descr, <uint64_t>(<NbmemFlat *><PyObject *>flat).array
 
 
 def itemsize_of(array, Py_ssize_t offset):

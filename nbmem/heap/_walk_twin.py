@@ -10,7 +10,7 @@ from __future__ import annotations
 import gc
 import sys
 from array import array
-from collections import defaultdict, deque
+from collections import defaultdict
 from collections.abc import Callable
 from itertools import chain, compress, count
 from types import BuiltinFunctionType
@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nbmem.heap._parts_twin import data_address, is_heap_type, owns_data
+from nbmem.heap._parts_twin import data_address, data_bytes, is_heap_type, owns_data
 from nbmem.heap._plans_twin import TEXT_TABLES, Plan, measured, plan_of
 from nbmem.heap.sizes import block_bytes
 
@@ -27,6 +27,7 @@ __all__ = [
     "ITEMSIZE_AT_1",
     "ITEMSIZE_AT_2",
     "SEES_LOCALS",
+    "beside",
     "itemsize_of",
     "keep_only",
     "locate",
@@ -73,6 +74,7 @@ class _Picture:
         self.plans: list[Plan] = [plan_of(object, [], None)]  # 0 is the native part's for running frames
         self.special: set[int] = set()
         self.skipped: set[int] = set()
+        self.left_out: list[Any] = []
         self.type_index = array("I")
         self.counts = array("I")
         self.targets = array("I")
@@ -88,8 +90,10 @@ class _Picture:
         if self.partial:
             known = self.skipped.__contains__
             skipped = compress(found, map(known, self.types_of(found)))
-            ends = [each for each in skipped if not self._is_bound(each)]
-            deque(map(self.numbers.setdefault, map(id, ends), [_END] * len(ends)), 0)
+            for each in skipped:
+                if id(each) not in self.numbers and not self._is_bound(each):
+                    self.numbers[id(each)] = _END
+                    self.left_out.append(each)
         numbers = list(map(self.numbers.__getitem__, map(id, found)))
         self._keep(numbers, found)
         return numbers
@@ -280,6 +284,7 @@ def _result(picture: _Picture, bounds: list[int]) -> dict[str, Any]:
     owners = owners[np.array(picture.each(owns_data, owners), np.bool_)]
     result["owner_nodes"] = owners.astype(np.uint32)
     result["owner_data"] = np.array(picture.each(data_address, owners), np.uint64)
+    result["owner_bytes"] = np.array(picture.each(data_bytes, owners), np.int64)
     asked = [(node, -1) for node in np.flatnonzero(picture.of_types("asked")).tolist()]
     by_rule = picture.of_types("rule")
     asked += [(node, int(by_rule[node])) for node in np.flatnonzero(by_rule >= 0).tolist()]
@@ -296,6 +301,7 @@ def _result(picture: _Picture, bounds: list[int]) -> dict[str, Any]:
     lists = {
         "types": [None, *(type(picture.objects[int(nodes[0])]) for _, nodes in by_type)],
         "asked": [picture.objects[node] for node, _ in asked],
+        "left_out": picture.left_out,
         "frames": [],
     }
     return result | lists
@@ -352,6 +358,11 @@ def walk(
 def itemsize_of(array: Any, offset: int) -> int:
     """Give the item size of an array; where it is kept does not matter here."""
     return int(array.itemsize)
+
+
+def beside(record: Any, flat: Any) -> tuple[int, int, int]:
+    """Give what scalars and iterators of numpy's refer to; where they keep it does not matter here."""
+    return id(record.base), id(record.dtype), id(flat.base)
 
 
 def select(

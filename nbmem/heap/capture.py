@@ -16,11 +16,12 @@ from nbmem.heap.asked import ask
 from nbmem.heap.births import current_births, stop_unwatched, watch_for
 from nbmem.heap.draft import Draft
 from nbmem.heap.graph import RUNNING_FRAME, Heap
+from nbmem.heap.hidden import any_hidden
 from nbmem.heap.labels import CLASSES, frame_label, label_modules
 from nbmem.heap.own import is_own, leave_out_own, namespace_of
 from nbmem.heap.registry import Rules, rules
 from nbmem.heap.typenames import module_of, name_of
-from nbmem.heap.walk import ITEMSIZE_AT_1, ITEMSIZE_AT_2, SEES_LOCALS, itemsize_of, locate, walk
+from nbmem.heap.walk import ITEMSIZE_AT_1, ITEMSIZE_AT_2, SEES_LOCALS, beside, itemsize_of, locate, walk
 
 # The linked list of an lru_cache has a reference to each link besides that of the dict.
 _LINK_OF_CACHE = "functools._lru_list_elem"
@@ -56,7 +57,7 @@ def capture(*, held: Sequence[object] = (), watch: bool = False) -> Heap:
     -----
     The GIL is held from the first object to the last: about 0.3 s per million objects. No code of the user's
     runs meanwhile. Afterwards the objects of other libraries are asked for their buffers, and those whose
-    type has a ``__sizeof__`` in Python for their size; one second at most for the latter.
+    type has a ``__sizeof__`` in Python for their size; three seconds at most for those, one for these.
     """
     try:
         return _capture(None, [], held=held, watch=watch)
@@ -65,7 +66,7 @@ def capture(*, held: Sequence[object] = (), watch: bool = False) -> Heap:
         raise
 
 
-def capture_from(starts: Sequence[object], ends: Iterable[int] = ()) -> Heap:
+def capture_from(starts: Sequence[object], ends: Iterable[int] = (), *, if_hides: bool = True) -> Heap:
     """Take down what some objects lead to; classes, modules and their namespaces are left out.
 
     Parameters
@@ -75,11 +76,15 @@ def capture_from(starts: Sequence[object], ends: Iterable[int] = ()) -> Heap:
         and of the caller count as such from outside.
     ends : iterable of int
         Addresses of objects that are left out and not followed.
+    if_hides : bool
+        Ask objects of other libraries, and methods of somebody's, also where something was left out that may
+        go with these objects; False: the caller captures the whole heap then, and each is asked once.
 
     Returns
     -------
     Heap
-        Where ``surplus`` is above 0, something holds a node besides what was taken down.
+        Where ``surplus`` is above 0, something holds a node besides what was taken down. ``hides``: something
+        was left out that may go with these objects, as no loaded module names it.
 
     Raises
     ------
@@ -88,11 +93,16 @@ def capture_from(starts: Sequence[object], ends: Iterable[int] = ()) -> Heap:
     """
     left_out = {id(namespace_of(each)) for each in list(sys.modules.values()) if type(each) is ModuleType}
     left_out.update(ends)
-    return _capture(list(starts), list(left_out.difference(map(id, starts))))
+    return _capture(list(starts), list(left_out.difference(map(id, starts))), if_hides=if_hides)
 
 
 def _capture(
-    starts: list[object] | None, ends: list[int], *, held: Sequence[object] = (), watch: bool = False
+    starts: list[object] | None,
+    ends: list[int],
+    *,
+    held: Sequence[object] = (),
+    watch: bool = False,
+    if_hides: bool = True,
 ) -> Heap:
     known = rules() if starts is not None else Rules([CLASSES, *rules()])
     kinds = [rule.kind for rule in known]
@@ -104,6 +114,7 @@ def _capture(
     result = walk(starts, ends, kinds, ndarray, _itemsize_at())
     types: list[Any] = result.pop("types")
     objects: list[Any] = result.pop("asked")
+    left_out: list[Any] = result.pop("left_out")
     frames: list[tuple[int, Any, int, int]] = result.pop("frames")
     own_types = np.array([kind is not None and is_own(module_of(kind)) for kind in types], np.bool_)
     draft = Draft.of(
@@ -115,7 +126,10 @@ def _capture(
         draft.born = births.born(draft.addresses)
         draft.missed = births.lost
         draft.epoch = births.mark()
-    ask(draft, objects, known)
+    if starts is not None:
+        draft.hides = any_hidden(left_out, (kind for kind in types if kind is not None))
+    if if_hides or not draft.hides:
+        ask(draft, objects, known)
     draft.labels.update((node, frame_label(*frame[:3])) for node, frame in enumerate(frames))
     for number, name in enumerate(draft.types):
         if name == _LINK_OF_CACHE:
@@ -140,7 +154,10 @@ def this_process() -> str:
 
 
 def _itemsize_at() -> int:
-    """Tell where numpy's dtypes have their item size; 0: not where it is expected."""
+    """Tell where numpy's dtypes have their item size; 0: that or others are not where they are expected."""
+    array = np.zeros(1, [("field", "i8")])
+    if beside(array[0], array.flat) != (id(array), id(array.dtype), id(array)):
+        return 0
     for offset in (ITEMSIZE_AT_1, ITEMSIZE_AT_2):
         probes = [np.empty(1, kind) for kind in ("f8", "V24", "b")]
         if all(itemsize_of(probe, offset) == probe.itemsize for probe in probes):

@@ -51,9 +51,9 @@ def leave_out_own(draft: Draft, own_types: NDArray[np.bool_], frame_namespaces: 
     kinds = np.zeros(len(draft.types), np.uint8)
     kinds[: len(own_types)] = np.where(own_types, _OWN, 0)
     kinds[[number for number, name in enumerate(draft.types) if name in _CALLABLES]] |= _CALLABLE
-    found = looked_up(kinds, draft.type_index)
-    own |= (found & _OWN).view(np.bool_)
-    nodes = np.flatnonzero(found & _CALLABLE).astype(np.uint32)
+    marks = looked_up(kinds, draft.type_index)
+    own |= (marks & _OWN).view(np.bool_)
+    nodes = np.flatnonzero(marks & _CALLABLE).astype(np.uint32)
     own[nodes[refers_to(draft.indptr, draft.indices, nodes, own.view(np.uint8)).view(np.bool_)]] = True
     roots = np.flatnonzero(draft.surplus > 0)
     gone = retained_mask(draft.indptr, draft.indices, roots, np.flatnonzero(own))

@@ -205,6 +205,13 @@ MAKERS: list[Any] = [
     lambda v: _structured(v, _deep),
     lambda v: _structured(v, np.dtype([(("a title", "o"), object), ("n", "f8")])),
     lambda v: np.arange(len(v) * 300.0)[1:],
+    lambda v: list(_structured(v, _deep)),
+    lambda v: [
+        np.void(b"x" * len(v)),
+        np.void(len(v)),
+        _structured([*v, None], [("o", object)]).view(np.recarray)[0],
+    ],
+    lambda v: _objects(v).flat,
     lambda v: memoryview(bytearray(len(v) * 100)),
     lambda v: bytes(len(v) * 200),
     lambda v: bytearray(len(v) * 200),
@@ -336,6 +343,8 @@ def told(value: Any) -> Counter[int]:
             found += list(value["o"])
             if "inner" in value.dtype.names:
                 found += list(value["inner"]["p"].reshape(-1))
+    elif kind is np.flatiter:
+        found += [value.base]
     elif issubclass(kind, dict):
         keys = list(dict.keys(value))
         # a general table's keys are told, a class's are not the instance's
@@ -458,6 +467,18 @@ def test_the_owner_of_a_view_and_the_elements_of_an_array_are_seen(part: Any) ->
     assert seen[id(views[1])].targets[id(inside)] == 1
 
 
+def test_an_element_of_a_structured_array_and_an_iterator_refer_to_the_array(part: Any) -> None:
+    array = np.zeros(300, [("x", "f8"), ("base", "i4")])
+    for held in (array[5], array.view(np.recarray)[5].view(), array.flat):
+        seen = taken_down(part, [held])
+        assert id(array) in seen
+        assert id(array) in seen[id(held)].targets or isinstance(held, np.record)
+    # the value is the array's, or a block of its own
+    seen = taken_down(part, [array[5], np.void(b"x" * 100)])
+    basic = np.void.__basicsize__
+    assert [node.size for node in seen.values() if node.type_name == "void"] == [basic, basic + 112]
+
+
 def test_a_field_with_a_title_refers_once(part: Any) -> None:
     held = [object()]
     made = np.zeros(1, [(("title", "name"), object)])
@@ -563,6 +584,24 @@ def test_what_native_code_holds_has_a_surplus(part: Any) -> None:
 def test_classes_and_modules_are_left_out_where_some_objects_are_walked(part: Any) -> None:
     seen = taken_down(part, [[Plain(os), gc.collect]])
     assert not {"type", "module", "builtin_function_or_method"} & {node.type_name for node in seen.values()}
+
+
+def test_what_was_left_out_for_its_type_is_listed_once(part: Any) -> None:
+    held = [os, os, int, Plain, gc.collect, Plain(gc), [].append, sys._getframe()]
+    result = part.walk([held], [id(gc)], [], np.ndarray, 0)
+    listed = result["left_out"]
+    expected = [os, int, Plain, gc.collect, held[-1]]
+    assert sorted(map(id, listed)) == sorted(map(id, expected))
+    del held[-1], listed, expected
+
+
+def test_many_that_are_left_out_make_no_difference(part: Any) -> None:
+    made = [type(f"Made{i}", (), {}) for i in range(3000)]
+    held = [[each, i + 0.5] for i, each in enumerate(made)]
+    result = part.walk([held], [], [], np.ndarray, 0)
+    assert sorted(map(id, result["left_out"])) == sorted(map(id, made))
+    assert Counter(np.bincount(np.frombuffer(result["type_index"], np.uint32)).tolist())[3000] == 1
+    assert len(np.frombuffer(result["indices"], np.uint32)) == 6000
 
 
 def test_what_is_given_to_start_from_comes_first_whatever_it_is(part: Any) -> None:
