@@ -537,8 +537,8 @@ print("ok")
 
 @needs_native
 @native_only
-def test_ten_million_levels_need_no_recursion(part: Any) -> None:
-    assert outcome_of(part, _DEEP.format(n=10_000_000, how="capture()")) == "ok\n"
+def test_three_million_levels_need_no_recursion(part: Any) -> None:
+    assert outcome_of(part, _DEEP.format(n=3_000_000, how="capture()")) == "ok\n"
 
 
 @pytest.mark.parametrize("how", ["capture()", "capture_from([node])"])
@@ -608,7 +608,7 @@ def test_too_little_memory_is_told_and_all_is_freed(part: Any, which: str) -> No
     assert outcome_of(part, code) == "ok\n"
 
 
-_A_THOUSAND = """
+_AGAIN_AND_AGAIN = """
 import ctypes
 class Info(ctypes.Structure):
     _fields_ = [(name, ctypes.c_size_t) for name in
@@ -637,13 +637,15 @@ print(*(b - a for a, b in zip(before, after)))
 """
 
 
-def test_a_thousand_captures_leave_the_process_no_larger(part: Any) -> None:
-    n = 1000 if part is native else 20
-    blocks, malloc, resident, objects = map(int, outcome_of(part, _A_THOUSAND.format(n=n)).split())
-    assert blocks < 1000  # the interpreter's lists of free objects fill slowly
-    assert malloc <= 100_000
-    assert resident <= (3_000_000 if part is native else 8_000_000)  # lists of lists leave holes behind
-    assert objects <= 10
+def test_five_hundred_captures_leave_the_process_no_larger(part: Any) -> None:
+    n = 500 if part is native else 20
+    blocks, malloc, resident, objects = map(int, outcome_of(part, _AGAIN_AND_AGAIN.format(n=n)).split())
+    assert (
+        blocks < 500
+    )  # the interpreter's lists of free objects take some 350, however many captures there are
+    assert malloc <= 50_000
+    assert resident <= (1_500_000 if part is native else 8_000_000)  # lists of lists leave holes behind
+    assert objects <= 5
 
 
 # -- what stands among the modules --

@@ -38,7 +38,7 @@ def scenes(draw: st.DrawFn) -> Scene:
     )
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(scenes(), st.data())
 def test_what_disappears_when_a_name_is_deleted_is_what_was_told(scene: Scene, data: st.DataObject) -> None:
     check(scene, data.draw(st.sampled_from(sorted(scene.names))))
@@ -253,7 +253,7 @@ def test_nothing_is_kept_alive() -> None:
 
 
 def test_a_thousand_names_that_share_everything_are_told_of_quickly() -> None:
-    import time
+    from time import thread_time  # not what a neighbour takes
 
     shared = [bytearray(10) for _ in range(10_000)]
     namespace: dict[str, Any] = {f"v{i}": [shared, *shared[:20], i] for i in range(1000)}
@@ -261,9 +261,9 @@ def test_a_thousand_names_that_share_everything_are_told_of_quickly() -> None:
     from nbmem.heap.capture import capture
 
     def seconds(work: Callable[[], object]) -> float:
-        start = time.perf_counter()
+        start = thread_time()
         work()
-        return time.perf_counter() - start
+        return thread_time() - start
 
     one = min(seconds(capture) for _ in range(2))
     assert seconds(lambda: told(namespace)) < 6 * one + 1

@@ -35,7 +35,8 @@ pytestmark = pytest.mark.twin
 native_only = pytest.mark.parametrize("part", PARTS[:1], ids=NAMES[:1], indirect=True)
 
 
-@pytest.fixture(params=PARTS, ids=NAMES, autouse=True)
+# The twin has its turn where it serves: in the build without the native part.
+@pytest.fixture(params=PARTS[:1], ids=NAMES[:1], autouse=True)
 def part(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Any:
     put_in_use(request.param, monkeypatch)
     return request.param

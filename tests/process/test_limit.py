@@ -261,19 +261,27 @@ def test_where_the_stack_or_the_descriptors_are_used_up_only_the_limits_own_erro
                 deep(rows)
             except RecursionError:
                 eat(rows)
-        try:
-            deep([])
-        except MemoryError as error:
-            print(type(error).__name__)
+        def first_error(work):
+            names, rows = [], []
+            # where an allocation was refused, the limit's error comes too, anywhere, until the rows are gone
+            while not names or rows:
+                try:
+                    try:
+                        if not names:
+                            work(rows)
+                    except Exception as error:
+                        names.append(type(error).__name__)
+                    rows.clear()
+                except MemoryError:
+                    pass
+            return names[0]
+        print(first_error(deep))
         files = []
         try:
             while True: files.append(open('/dev/null'))
         except OSError:
             pass
-        try:
-            eat([])
-        except MemoryError as error:
-            print(type(error).__name__)
+        print(first_error(eat))
     """).stdout.split()
     # with no frame left the handler cannot run: then the allocation fails, a little above
     assert out[0] in ("MemoryLimitExceeded", "MemoryError")

@@ -252,9 +252,9 @@ def test_ordinary_objects_take_milliseconds() -> None:
     measure(frame)
 
     def seconds() -> float:
-        start = time.perf_counter()
+        start = time.thread_time()
         measure(frame)
-        return time.perf_counter() - start
+        return time.thread_time() - start
 
     assert min(seconds() for _ in range(5)) < 0.05
 

@@ -12,24 +12,38 @@ from nbmem.process import counter
 from nbmem.tracing import Source, Tracer
 
 stop = threading.Event()
+may_come = False
+
+# Ctrl-C as it is, where the script can catch it: within its own ``except``, nothing could.
+def interrupt(number, frame):
+    global may_come
+    if may_come:
+        may_come = False
+        signal.default_int_handler(number, frame)
+
 def storm():
     while not stop.wait(random.random() * 0.03):
         os.kill(os.getpid(), signal.SIGINT)
 
 def once():
+    global may_come
     tracer = Tracer()
     tracer.watch(Source("cell", "<cell>", 1, ("x = [0] * 100", "y = bytearray(10)")))
     try:
+        may_come = True
         tracer.start()
         exec(compile("x = [0] * 100\\ny = bytearray(10)", "<cell>", "exec"))
     finally:
+        may_come = False
         while Tracer._running is tracer:
             try:
+                may_come = True
                 tracer.stop()
+                may_come = False
             except KeyboardInterrupt:
                 pass
 
-signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGINT, interrupt)
 handler = signal.getsignal(signal.SIGINT)
 thread = threading.Thread(target=storm); thread.start()
 interrupted = finished = 0
@@ -40,11 +54,7 @@ while time.monotonic() < end:
         finished += 1
     except KeyboardInterrupt:
         interrupted += 1
-while True:
-    try:
-        stop.set(); thread.join(); time.sleep(0.3); break
-    except KeyboardInterrupt:
-        pass
+stop.set(); thread.join(); time.sleep(0.3)
 import memray
 with memray.Tracker("/tmp/nbmem-storm-%d" % os.getpid()):  # refused if one were left on
     pass
