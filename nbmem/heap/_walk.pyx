@@ -236,8 +236,9 @@ ctypedef struct Walk:
     Py_ssize_t owner_count, owner_room
     Layout *layouts
     Py_ssize_t layout_count
+    # what is not followed: the given, then what was left out
     uint64_t *ends
-    Py_ssize_t end_count
+    Py_ssize_t end_count, end_room, given_count
     PyTypeObject **rules
     Py_ssize_t rule_count
     Py_ssize_t page
@@ -374,6 +375,7 @@ cdef uint32_t _node(Walk *walk, uint64_t address) noexcept:
         if plan == NULL:
             return END
         if plan.skipped and not (plan.type == &PyCFunction_Type and _is_bound(walk, <PyObject *>address)):
+            _leave_out(walk, address)
             return END
     if walk.count >= walk.room and not _grow_nodes(walk):
         return END
@@ -390,6 +392,21 @@ cdef uint32_t _node(Walk *walk, uint64_t address) noexcept:
     walk.states[walk.count] = UNTRACKED
     walk.count += 1
     return slot.node
+
+
+cdef void _leave_out(Walk *walk, uint64_t address) noexcept:
+    """Note what is not followed because of its type: the caller looks who may hold it."""
+    if walk.end_count >= walk.end_room:
+        if not _resized(<void **>&walk.ends, walk.end_room * 2, sizeof(uint64_t)):
+            walk.failed = NO_MEMORY
+            return
+        walk.end_room *= 2
+    walk.ends[walk.end_count] = address
+    walk.end_count += 1
+    if <uint64_t>(walk.count + walk.end_count) * 10 >= (walk.mask + 1) * 7:
+        _grow_table(walk)  # with this one
+    else:
+        _end(walk, address)
 
 
 cdef void _add_start(Walk *walk, uint64_t address) noexcept:
@@ -877,7 +894,8 @@ cdef bint _set_up(Walk *walk, list ends, list rules, ndarray, Py_ssize_t itemsiz
     walk.waiting = <PyObject **>zeros(WAITING * sizeof(PyObject *))
     walk.waiting_states = <uint8_t *>zeros(WAITING)
     walk.mask = 2 * room - 1
-    walk.end_count = len(ends)
+    walk.end_count = walk.given_count = len(ends)
+    walk.end_room = len(ends) + 64
     while <uint64_t>(walk.end_count + 1) * 4 > walk.mask:
         walk.mask = walk.mask * 2 + 1
     walk.slots = <NbmemSlot *>zeros((walk.mask + 1) * sizeof(NbmemSlot))
@@ -885,7 +903,7 @@ cdef bint _set_up(Walk *walk, list ends, list rules, ndarray, Py_ssize_t itemsiz
     walk.plans = <Plan *>zeros(walk.plan_room * sizeof(Plan))
     walk.plan_mask = 2 * walk.plan_room - 1
     walk.plan_slots = <NbmemSlot *>zeros((walk.plan_mask + 1) * sizeof(NbmemSlot))
-    walk.ends = <uint64_t *>zeros((len(ends) + 1) * sizeof(uint64_t))
+    walk.ends = <uint64_t *>zeros(walk.end_room * sizeof(uint64_t))
     walk.rule_count = len(rules)
     walk.rules = <PyTypeObject **>zeros((len(rules) + 1) * sizeof(PyTypeObject *))
     if (
@@ -1029,6 +1047,9 @@ cdef dict _result(Walk *walk):
     cdef list asked = []
     for i in range(walk.asked_count):
         asked.append(<object>walk.asked[i])
+    cdef list left_out = []
+    for i in range(walk.given_count, walk.end_count):
+        left_out.append(<object><PyObject *>walk.ends[i])
     cdef void *memory = surplus
     cdef size_t n = walk.count
     return {
@@ -1042,6 +1063,7 @@ cdef dict _result(Walk *walk):
         "indices": _handed_over(<void **>&walk.targets, walk.target_count * sizeof(uint32_t)),
         "types": types,
         "asked": asked,
+        "left_out": left_out,
         "asked_nodes": _handed_over(<void **>&walk.asked_nodes, walk.asked_count * sizeof(uint32_t)),
         "asked_rules": _handed_over(<void **>&walk.asked_rules, walk.asked_count * sizeof(int32_t)),
         "owner_nodes": _handed_over(<void **>&walk.owner_nodes, walk.owner_count * sizeof(uint32_t)),

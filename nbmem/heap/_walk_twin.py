@@ -10,7 +10,7 @@ from __future__ import annotations
 import gc
 import sys
 from array import array
-from collections import defaultdict, deque
+from collections import defaultdict
 from collections.abc import Callable
 from itertools import chain, compress, count
 from types import BuiltinFunctionType
@@ -71,6 +71,7 @@ class _Picture:
         self.plans: list[Plan] = [plan_of(object, [], None)]  # 0 is the native part's for running frames
         self.special: set[int] = set()
         self.skipped: set[int] = set()
+        self.left_out: list[Any] = []
         self.type_index = array("I")
         self.counts = array("I")
         self.targets = array("I")
@@ -86,8 +87,10 @@ class _Picture:
         if self.partial:
             known = self.skipped.__contains__
             skipped = compress(found, map(known, self.types_of(found)))
-            ends = [each for each in skipped if not self._is_bound(each)]
-            deque(map(self.numbers.setdefault, map(id, ends), [_END] * len(ends)), 0)
+            for each in skipped:
+                if id(each) not in self.numbers and not self._is_bound(each):
+                    self.numbers[id(each)] = _END
+                    self.left_out.append(each)
         numbers = list(map(self.numbers.__getitem__, map(id, found)))
         self._keep(numbers, found)
         return numbers
@@ -294,6 +297,7 @@ def _result(picture: _Picture, bounds: list[int]) -> dict[str, Any]:
     lists = {
         "types": [None, *(type(picture.objects[int(nodes[0])]) for _, nodes in by_type)],
         "asked": [picture.objects[node] for node, _ in asked],
+        "left_out": picture.left_out,
         "frames": [],
     }
     return result | lists

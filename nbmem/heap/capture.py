@@ -16,6 +16,7 @@ from nbmem.heap.asked import ask
 from nbmem.heap.births import current_births, stop_unwatched, watch_for
 from nbmem.heap.draft import Draft
 from nbmem.heap.graph import RUNNING_FRAME, Heap
+from nbmem.heap.hidden import any_hidden
 from nbmem.heap.labels import CLASSES, frame_label, label_modules
 from nbmem.heap.own import is_own, leave_out_own, namespace_of
 from nbmem.heap.registry import Rules, rules
@@ -79,7 +80,8 @@ def capture_from(starts: Sequence[object], ends: Iterable[int] = ()) -> Heap:
     Returns
     -------
     Heap
-        Where ``surplus`` is above 0, something holds a node besides what was taken down.
+        Where ``surplus`` is above 0, something holds a node besides what was taken down. ``hides``: something
+        was left out that may go with these objects, as no loaded module names it.
 
     Raises
     ------
@@ -104,6 +106,7 @@ def _capture(
     result = walk(starts, ends, kinds, ndarray, _itemsize_at())
     types: list[Any] = result.pop("types")
     objects: list[Any] = result.pop("asked")
+    left_out: list[Any] = result.pop("left_out")
     frames: list[tuple[int, Any, int, int]] = result.pop("frames")
     own_types = np.array([kind is not None and is_own(module_of(kind)) for kind in types], np.bool_)
     draft = Draft.of(
@@ -115,6 +118,8 @@ def _capture(
         draft.born = births.born(draft.addresses)
         draft.missed = births.lost
         draft.epoch = births.mark()
+    if starts is not None:
+        draft.hides = any_hidden(left_out, (kind for kind in types if kind is not None))
     ask(draft, objects, known)
     draft.labels.update((node, frame_label(*frame[:3])) for node, frame in enumerate(frames))
     for number, name in enumerate(draft.types):

@@ -60,6 +60,7 @@ class Draft:
     epoch: int = 0
     missed: int = 0
     born: NDArray[np.uint32] | None = None
+    hides: bool = False
 
     @classmethod
     def of(cls, result: dict[str, Any], types: list[str], type_addresses: NDArray[np.uint64]) -> Draft:
@@ -137,4 +138,5 @@ class Draft:
             epoch=self.epoch,
             missed=self.missed,
             born=self.born,
+            hides=self.hides,
         )

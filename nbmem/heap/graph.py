@@ -62,6 +62,8 @@ class Heap:
         The last epoch in which not all births were noted; 0: none.
     born : (n,) array of uint32 or None
         The number of the epoch that each object was born in; 0: before anybody took note. None: nobody did.
+    hides : bool
+        Classes, modules or frames were left out that no loaded module names.
     """
 
     addresses: NDArray[np.uint64]
@@ -81,6 +83,7 @@ class Heap:
     epoch: int = 0
     missed: int = 0
     born: NDArray[np.uint32] | None = None
+    hides: bool = False
 
     def __len__(self) -> int:
         return len(self.addresses)

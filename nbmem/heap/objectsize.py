@@ -2,32 +2,20 @@
 
 from __future__ import annotations
 
-import builtins
-import sys
-import types as python_types
 from dataclasses import dataclass
 from types import FrameType, ModuleType
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nbmem.heap.capture import capture, capture_from
 from nbmem.heap.dominators import reachable_from
-from nbmem.heap.ends import derived_classes, ends_of, module_namespaces, nodes_at
+from nbmem.heap.ends import ends_of, module_namespaces, nodes_at
 from nbmem.heap.graph import Heap
 from nbmem.heap.own import namespace_of
 from nbmem.heap.parts import Part, part_of
 
-_HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE (object.h): a class that can be freed
-_flags = type.__dict__["__flags__"].__get__
-_dict_of = type.__dict__["__dict__"].__get__
-_BUILTIN = {
-    id(kind)
-    for namespace in (vars(python_types), vars(builtins))
-    for kind in namespace.values()
-    if type(kind) is type
-}
+_UNSEEN = "classes, modules or frames that only it may hold were not taken down"
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,12 +97,12 @@ def measure(value: object) -> Measured:
     -----
     Only what the object leads to is taken down; where more references to something are counted than were
     found, something else holds it too. That does not see what hangs on classes, modules and frames. So the
-    whole heap is captured for an object that is one of these, and where a traceback or an instance of a
-    class that its module does not name is found: such a class may go with its instances.
+    whole heap is captured for an object that is one of these, and where it leads to one that no module names:
+    to a traceback, a class of a function's, an instance of that. Such things may go with it.
     """
     heap = capture_from([value])
     node = 0
-    whole = issubclass(type(value), (type, ModuleType, FrameType)) or _may_hide(heap)
+    whole = issubclass(type(value), (type, ModuleType, FrameType)) or heap.hides
     if whole:
         everything = capture(held=[value])
         spaces = module_namespaces()
@@ -122,6 +110,7 @@ def measure(value: object) -> Measured:
         whole = id(value) in found  # else it is nbmem's own, and no part of the picture
         if whole:
             heap, node = everything, found[id(value)]
+    notes = heap.notes if whole or not heap.hides else (*heap.notes, _UNSEEN)
     below = _below(heap, node)
     reached = below.copy()
     if whole:
@@ -140,8 +129,8 @@ def measure(value: object) -> Measured:
         object_count=int(below.sum()),
         types=_by_type(heap, below),
         tree=part_of(heap, node, value),
-        exact=not heap.notes,
-        notes=heap.notes,
+        exact=not notes,
+        notes=notes,
     )
 
 
@@ -166,38 +155,3 @@ def _by_type(heap: Heap, below: NDArray[np.bool_]) -> tuple[TypeShare, ...]:
         for kind in order.tolist()
         if counts[kind]
     )
-
-
-def _may_hide(heap: Heap) -> bool:
-    """Tell whether there may be classes or frames that only the object leads to."""
-    present = np.unique(heap.type_index).tolist()
-    unknown = set()
-    for kind in present:
-        if heap.types[kind] == "traceback":
-            return True
-        address = int(heap.type_addresses[kind])
-        if address and address not in _BUILTIN and _named(heap.types[kind]) != address:
-            unknown.add(address)
-    if not unknown:
-        return False
-    return any(id(kind) in unknown and _flags(kind) & _HEAP_TYPE for kind in derived_classes(object))
-
-
-def _named(name: str) -> int:
-    """Give the address of what a module has under the name of a type; 0 if there is nothing."""
-    module, _, qualname = name.rpartition(".")
-    inner = [qualname]
-    while module and module not in sys.modules:  # a class within a class
-        module, _, outer = module.rpartition(".")
-        inner.insert(0, outer)
-    found = sys.modules.get(module or "builtins")
-    if found is None or not issubclass(type(found), ModuleType):
-        return 0
-    names: Any = namespace_of(found)
-    value: Any = None
-    for each in inner:
-        value = names.get(each)
-        if not issubclass(type(value), type):
-            return 0
-        names = _dict_of(value)
-    return id(value)

@@ -565,6 +565,24 @@ def test_classes_and_modules_are_left_out_where_some_objects_are_walked(part: An
     assert not {"type", "module", "builtin_function_or_method"} & {node.type_name for node in seen.values()}
 
 
+def test_what_was_left_out_for_its_type_is_listed_once(part: Any) -> None:
+    held = [os, os, int, Plain, gc.collect, Plain(gc), [].append, sys._getframe()]
+    result = part.walk([held], [id(gc)], [], np.ndarray, 0)
+    listed = result["left_out"]
+    expected = [os, int, Plain, gc.collect, held[-1]]
+    assert sorted(map(id, listed)) == sorted(map(id, expected))
+    del held[-1], listed, expected
+
+
+def test_many_that_are_left_out_make_no_difference(part: Any) -> None:
+    made = [type(f"Made{i}", (), {}) for i in range(3000)]
+    held = [[each, i + 0.5] for i, each in enumerate(made)]
+    result = part.walk([held], [], [], np.ndarray, 0)
+    assert sorted(map(id, result["left_out"])) == sorted(map(id, made))
+    assert Counter(np.bincount(np.frombuffer(result["type_index"], np.uint32)).tolist())[3000] == 1
+    assert len(np.frombuffer(result["indices"], np.uint32)) == 6000
+
+
 def test_what_is_given_to_start_from_comes_first_whatever_it_is(part: Any) -> None:
     starts: list[Any] = [os, int, [], os, 5]
     assert list(taken_down(part, starts))[:4] == [id(os), id(int), id(starts[2]), id(5)]

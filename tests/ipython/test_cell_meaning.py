@@ -170,7 +170,9 @@ def test_a_traced_cell_leaves_nothing_behind(kernel: Kernel) -> None:
         len(get_ipython().events.callbacks['post_run_cell']), repr(__import__('threading')._profile_hook),
     ])""".replace("\n", " ")
     kernel.run("%%memtrace\nx = [0] * 1000")
-    kernel.value("__import__('time').sleep(0.2)")  # a thread that ended is gone from the system a moment later
+    kernel.value(
+        "__import__('time').sleep(0.2)"
+    )  # a thread that ended is gone from the system a moment later
     before = kernel.value(state)
     for cell in ("%%memtrace\nx = [0] * 1000", "%%memtrace --rss\n1/0", "%%memtrace --objects\ny = 1",
                  "%%memtrace\nb = = 1", "%%memtrace -s -q\nfor i in range(10**6): pass"):  # fmt: skip

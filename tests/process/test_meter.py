@@ -185,7 +185,11 @@ def test_folding_the_points_keeps_the_highest(part: Any) -> None:
 @parts
 def test_the_sampler_leaves_no_thread_and_no_descriptor(part: Any) -> None:
     def handles() -> set[str]:
-        return {f"/proc/self/{kind}/{name}" for kind in ("fd", "task") for name in os.listdir(f"/proc/self/{kind}")}
+        return {
+            f"/proc/self/{kind}/{name}"
+            for kind in ("fd", "task")
+            for name in os.listdir(f"/proc/self/{kind}")
+        }
 
     before, threads = handles(), threading.active_count()
     sampler = part.ResidentSampler()

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import gc
+import sys
+import threading
 import time
+import types
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -13,9 +16,10 @@ import pandas as pd
 import pytest
 
 import nbmem
-from nbmem.heap.capture import capture
+from nbmem.heap.capture import capture, capture_from
 from nbmem.heap.objectsize import measure
 from nbmem.heap.parts import Part
+from tests.heap.judge import in_use_bytes
 from tests.heap.test_holdings import Hostile, HostileDict
 
 MIB = 1 << 20
@@ -70,6 +74,29 @@ MAKERS: list[Callable[[], Any]] = [
 ]  # fmt: skip
 
 
+def classes() -> object:
+    return [type("Made", (), {"table": bytearray(MIB)}), {"named": Model}]
+
+
+def modules() -> object:
+    made = types.ModuleType("made")
+    made.table = bytearray(MIB)  # type: ignore[attr-defined]
+    return {"modules": [made, gc]}
+
+
+def frames() -> object:
+    table = bytearray(MIB)
+
+    def deeper() -> object:
+        return sys._getframe(1)
+
+    return [deeper(), len(table)]
+
+
+def bound_functions() -> object:
+    return [bytearray(MIB).append, *(dict.fromkeys for _ in range(1000))]
+
+
 @pytest.mark.parametrize("make", MAKERS)
 def test_it_does_not_matter_how_an_object_is_passed_and_who_holds_it(make: Callable[[], Any]) -> None:
     def passed_on(*values: Any, **named: Any) -> nbmem.ObjectSize:
@@ -98,6 +125,48 @@ def test_it_is_what_the_whole_heap_says(make: Callable[[], Any]) -> None:
     size = nbmem.sizeof(value)
     assert size.retained_bytes == heap.retained_bytes[node]
     assert size.retained_bytes > 0.7 * MIB
+
+
+@pytest.mark.parametrize("make", [classes, modules, frames, bound_functions])
+def test_classes_modules_and_frames_that_only_a_container_holds_go_with_it(make: Callable[[], Any]) -> None:
+    value = make()
+    size = nbmem.sizeof(value)
+    assert size.exact
+    heap = capture(held=[value])
+    assert size.retained_bytes == heap.retained_bytes[heap.node_at(id(value))] > MIB
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the counters are glibc's")
+def test_what_comes_back_when_a_container_of_classes_goes_is_its_size() -> None:
+    def build() -> object:
+        return [type(f"Made{i}", (), {"table": [float(i)], "run": lambda self: self}) for i in range(300)]
+
+    build()
+    gc.collect()
+    value = build()
+    size = nbmem.sizeof(value).retained_bytes
+    gc.collect()
+    before = in_use_bytes()
+    del value
+    gc.collect()
+    assert before - in_use_bytes() == pytest.approx(size, rel=0.03)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [pd.DataFrame({"a": [1.0], "b": pd.Categorical(["x"])}), [Model, int, gc], threading.Lock(), Model()],
+)
+def test_what_modules_name_needs_no_picture_of_everything(value: object) -> None:
+    assert not capture_from([value]).hides
+
+
+def test_what_could_not_be_seen_is_said() -> None:
+    # GIVEN an object of nbmem's, which is in no picture of the heap, with a class that nothing names
+    part = measure([1])
+    object.__setattr__(part, "notes", (type("Made", (), {}),))
+    size = measure(part)
+    assert not size.exact
+    assert any("classes" in note for note in size.notes)
 
 
 def test_a_temporary_value_retains_all_of_it() -> None:
