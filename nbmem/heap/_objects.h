@@ -389,6 +389,24 @@ typedef struct {
 #define NBMEM_ITEMSIZE_1 32
 #define NBMEM_ITEMSIZE_2 40
 
+/* The first fields of PyVoidScalarObject, alike from numpy 1.20 on; ob_size is the length of its value. */
+typedef struct {
+    PyObject_VAR_HEAD
+    char *data;
+    PyObject *descr;
+    int flags;
+    PyObject *base;
+} NbmemVoid;
+
+/* The first fields of PyArrayIterObject, alike in numpy 1 and 2: its arrays have 32 places in both. */
+typedef struct {
+    PyObject_HEAD
+    int last_axis;
+    Py_ssize_t index, size;
+    Py_ssize_t coordinates[32], lengths[32], strides[32], back_strides[32], factors[32];
+    PyObject *array;
+} NbmemFlat;
+
 static inline Py_ssize_t nbmem_array_length(PyObject *op)
 {
     NbmemArray *array = (NbmemArray *)op;

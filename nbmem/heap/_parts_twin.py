@@ -57,7 +57,9 @@ def parts_of(kind: type, mro: tuple[type, ...], ndarray: Any) -> Callable[[Any],
         return _descriptor_parts
     if kind is range:
         return _range_parts
-    return _array_parts if ndarray is not None and any_is(ndarray, mro) else None
+    if ndarray is not None and any_is(ndarray, mro):
+        return _array_parts
+    return _record_parts if any_is(np.void, mro) else _flat_parts if kind is np.flatiter else None
 
 
 def _type_parts(kind: Any) -> list[Any]:
@@ -105,6 +107,31 @@ def _array_parts(array: Any) -> list[Any]:
             for element in _array_flat(array):
                 _add_objects(dtype, element.item(), found)
     return found
+
+
+_record_base = np.void.base.__get__
+_record_dtype = np.void.dtype.__get__
+_record_flags = np.void.flags.__get__
+
+
+def owns_value(record: Any) -> bool:
+    """Tell whether a scalar of a structured dtype has its value itself, not in an array."""
+    return bool(_record_flags(record).owndata)
+
+
+def _record_parts(record: Any) -> list[Any]:
+    base, dtype = _record_base(record), _record_dtype(record)
+    found = [dtype] if base is None else [base, dtype]
+    if dtype.hasobject and owns_value(record):
+        _add_objects(dtype, np.generic.item(record), found)
+    return found
+
+
+_flat_base = np.flatiter.base.__get__
+
+
+def _flat_parts(flat: Any) -> tuple[Any, ...]:
+    return (_flat_base(flat),)
 
 
 def _add_objects(dtype: Any, value: Any, found: list[Any]) -> None:

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nbmem.heap._parts_twin import any_is, is_heap_type, parts_of
+from nbmem.heap._parts_twin import any_is, is_heap_type, owns_value, parts_of
 from nbmem.heap.typenames import module_of
 
 _HAVE_GC = 1 << 14  # Py_TPFLAGS_HAVE_GC (object.h)
@@ -182,10 +182,11 @@ def _sizing(mro: tuple[type, ...], ndarray: Any) -> tuple[Any, Callable[[Plan, l
         # somebody's, or borrowed from a class that it is not derived from
         return object.__sizeof__, _unasked
     defining = method.__objclass__
-    if defining is np.generic and not _item(mro[0]) and not (any_is(str, mro) or any_is(np.void, mro)):
-        return object.__sizeof__, _alike  # its own adds the value, which is part of the object
-    if defining is np.generic and any_is(bytes, mro):
-        return object.__sizeof__, _alike  # the same: its method counts the value twice
+    if defining is np.generic and any_is(np.void, mro):
+        return object.__sizeof__, _record_sizes
+    # its own adds the value, which is part of the object; that of bytes is counted twice
+    if defining is np.generic and ((not _item(mro[0]) and not any_is(str, mro)) or any_is(bytes, mro)):
+        return object.__sizeof__, _alike
     of_kind = next((sizes for known, sizes in _KINDS if mro[0] is known), None)
     of_method = next((sizes for known, sizes in _SIZINGS if defining is known), None)
     found = _array_sizes if defining is ndarray and ndarray is not None else of_kind or of_method
@@ -312,6 +313,14 @@ def _array_sizes(plan: Plan, objects: list[Any]) -> NDArray[np.int64]:
     data = np.array([_nbytes(each) for each in objects], np.int64)
     own = blocks(np.array([plan.head + plan.basic]))
     return own + np.where(shapes, malloc_blocks(shapes), 0) + np.where(owned, malloc_blocks(data), 0)
+
+
+def _record_sizes(plan: Plan, objects: list[Any]) -> NDArray[np.int64]:
+    owned = np.array([_value_bytes(each) if owns_value(each) else 0 for each in objects], np.int64)
+    return blocks(np.array([plan.head + plan.basic])) + malloc_blocks(owned) * (owned > 0)
+
+
+_value_bytes = np.generic.nbytes.__get__
 
 
 _SIZINGS: tuple[tuple[type, Callable[[Plan, list[Any]], NDArray[np.int64]]], ...] = (

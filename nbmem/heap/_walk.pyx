@@ -85,6 +85,13 @@ cdef extern from "_objects.h":
         int flags
     ctypedef struct NbmemDtype:
         char kind
+    ctypedef struct NbmemVoid:
+        char *data
+        PyObject *base
+        PyObject *descr
+        int flags
+    ctypedef struct NbmemFlat:
+        PyObject *array
     void prefetch "NBMEM_PREFETCH" (const void *) noexcept
     uint32_t nbmem_refcount(PyObject *) noexcept
     Py_ssize_t nbmem_block(Py_ssize_t, Py_ssize_t) noexcept
@@ -169,6 +176,7 @@ cdef enum:
     CLASS = 11
     REFERENCE = 12  # a weak one
     STREAM = 13  # io.StringIO
+    RECORD = 14  # numpy.void
 
 # What tp_traverse leaves out.
 cdef enum:
@@ -180,6 +188,8 @@ cdef enum:
     ELEMENTS = 5
     RANGE_PARTS = 6
     STREAM_PARTS = 7
+    RECORD_PARTS = 8
+    FLAT_PARTS = 9
 
 # What is found out about a type, once.
 ctypedef struct Plan:
@@ -550,6 +560,10 @@ cdef void _make_plan(Walk *walk, Plan *plan, PyTypeObject *type) noexcept:
         plan.rest = RANGE_PARTS
     elif walk.ndarray != NULL and PyType_IsSubtype(type, walk.ndarray):
         plan.rest = ELEMENTS
+    elif walk.itemsize_at and nbmem_is_named(type, b"numpy.void", OF_PYTHON):
+        plan.rest = RECORD_PARTS
+    elif walk.itemsize_at and nbmem_is_named(type, b"numpy.flatiter", OF_PYTHON):
+        plan.rest = FLAT_PARTS
     plan.rule = -1
     for i in range(walk.rule_count):
         if PyType_IsSubtype(type, walk.rules[i]):
@@ -587,6 +601,8 @@ cdef void _make_plan(Walk *walk, Plan *plan, PyTypeObject *type) noexcept:
             plan.sizing = ARRAY
         elif strcmp(name, b"collections.deque") == 0:
             plan.sizing = QUEUE
+        elif strcmp(name, b"numpy.generic") == 0 and plan.rest == RECORD_PARTS:
+            plan.sizing = RECORD
         elif strcmp(name, b"numpy.generic") == 0 and not plan.item and not _has_data_beside(type):
             plan.sizing = ALIKE  # its method adds the value, which is part of the object
         elif strcmp(name, b"numpy.generic") == 0 and PyType_IsSubtype(type, &PyBytes_Type):
@@ -600,7 +616,7 @@ cdef void _make_plan(Walk *walk, Plan *plan, PyTypeObject *type) noexcept:
 
 
 cdef bint _has_data_beside(PyTypeObject *type) noexcept:
-    """Tell whether a scalar of numpy's has its value in a block of its own."""
+    """Tell whether a scalar of numpy's may have its value in a block of its own."""
     return PyType_IsSubtype(type, &PyUnicode_Type) or nbmem_is_named(type, b"numpy.void", OF_PYTHON)
 
 
@@ -670,6 +686,10 @@ cdef int64_t _shallow(Walk *walk, PyObject *op, Plan *plan) noexcept:
             size = nbmem_type_bytes(op, size, walk.page)
     elif plan.sizing == REFERENCE:
         size = 0 if nbmem_lists_a_class(op) else plan.fixed
+    elif plan.sizing == RECORD:
+        size = plan.fixed
+        if (<NbmemVoid *>op).flags & OWNDATA and Py_SIZE(op):
+            size += nbmem_malloc_block(Py_SIZE(op), walk.page)
     elif plan.sizing == STREAM:
         size = plan.fixed + nbmem_block(nbmem_text_table(op), walk.page)
     else:
@@ -750,10 +770,8 @@ cdef _add_offsets(dtype, Py_ssize_t offset, list offsets):
 
 cdef void _visit_array(Walk *walk, PyObject *op, uint32_t node) noexcept:
     cdef NbmemArray *array = <NbmemArray *>op
-    cdef Py_ssize_t i, k, count
+    cdef Py_ssize_t i, count
     cdef char kind
-    cdef char *at
-    cdef Layout *layout
     _visit(array.base, walk)
     _visit(array.descr, walk)
     if not array.flags & OWNDATA or array.data == NULL:
@@ -766,15 +784,29 @@ cdef void _visit_array(Walk *walk, PyObject *op, uint32_t node) noexcept:
         for i in range(count):
             _visit((<PyObject **>array.data)[i], walk)
     elif kind == c"V":
-        layout = _layout_of(walk, array.descr)
-        if layout == NULL or layout.count == 0:
-            return
-        at = array.data
-        for i in range(count):
-            for k in range(layout.count):
-                memcpy(&op, at + layout.offsets[k], sizeof(op))  # it may not be aligned
-                _visit(op, walk)
-            at += layout.itemsize
+        _visit_records(walk, array.descr, array.data, count)
+
+
+cdef void _visit_records(Walk *walk, PyObject *descr, char *at, Py_ssize_t count) noexcept:
+    cdef Layout *layout = _layout_of(walk, descr)
+    cdef PyObject *op
+    cdef Py_ssize_t i, k
+    if layout == NULL or layout.count == 0:
+        return
+    for i in range(count):
+        for k in range(layout.count):
+            memcpy(&op, at + layout.offsets[k], sizeof(op))  # it may not be aligned
+            _visit(op, walk)
+        at += layout.itemsize
+
+
+cdef void _visit_record(Walk *walk, PyObject *op) noexcept:
+    """Of a scalar that is an element of an array: it keeps that."""
+    cdef NbmemVoid *record = <NbmemVoid *>op
+    _visit(record.base, walk)
+    _visit(record.descr, walk)
+    if record.flags & OWNDATA and record.data != NULL and record.descr != NULL:
+        _visit_records(walk, record.descr, record.data, 1)
 
 
 cdef void _note_owner(Walk *walk, uint32_t node, uint64_t data) noexcept:
@@ -846,6 +878,10 @@ cdef void _take_down(Walk *walk, uint32_t node) noexcept:
         nbmem_visit_range(op, _visit, walk)
     elif known.rest == STREAM_PARTS:
         nbmem_visit_text(op, _visit, walk)
+    elif known.rest == RECORD_PARTS:
+        _visit_record(walk, op)
+    elif known.rest == FLAT_PARTS:
+        _visit((<NbmemFlat *>op).array, walk)
 
 
 cdef void _go(Walk *walk) noexcept:
@@ -1171,6 +1207,18 @@ SEES_LOCALS = bool(SEES_FRAMES)
 #: Where dtypes may have their item size: numpy 1, numpy 2.
 ITEMSIZE_AT_1 = ITEMSIZE_1
 ITEMSIZE_AT_2 = ITEMSIZE_2
+
+
+def beside(record, flat):
+    """Read a ``numpy.void`` and a ``flatiter`` where their parts are expected; the caller compares.
+
+    Returns
+    -------
+    (int, int, int)
+        Addresses: the base and the dtype of the one, the array of the other.
+    """
+    cdef NbmemVoid *op = <NbmemVoid *><PyObject *>record
+    return <uint64_t>op.base, <uint64_t>op.descr, <uint64_t>(<NbmemFlat *><PyObject *>flat).array
 
 
 def itemsize_of(array, Py_ssize_t offset):

@@ -5,15 +5,17 @@ from __future__ import annotations
 import os
 import time
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nbmem.heap.draft import Draft
 from nbmem.heap.registry import Buffer, Rule, Rules
 from nbmem.heap.sizes import block_bytes, shallow_bytes
 from nbmem.heap.typenames import module_of
-from nbmem.heap.walk import measured
+from nbmem.heap.walk import locate, measured
 
 #: Seconds that methods of others' may take for the sizes of their objects, all together.
 _PATIENCE = 1.0
@@ -133,24 +135,39 @@ def _add(draft: Draft, answers: _Answers) -> None:
             new.append((address, buffer.size, f"({buffer.kind})"))
     edges = [np.array([(node, nodes[address]) for node, address in answers.held], np.int64).reshape(-1, 2)]
     if answers.referred:
-        order = np.argsort(draft.addresses)
-        in_order = draft.addresses[order]
-        for node, objects in answers.referred:
-            wanted = np.fromiter(map(id, objects), np.uint64, len(objects))
-            places = np.minimum(np.searchsorted(in_order, wanted), len(order) - 1)
-            known = in_order[places] == wanted
-            targets = order[places[known]]
-            # a reference is believed where the object's count has room for it
-            targets = np.unique(targets[draft.surplus[targets] > 0])
-            draft.surplus[targets] -= 1
-            edges.append(np.stack([np.full(len(targets), node), targets], axis=1))
-            for i in np.flatnonzero(~known).tolist():  # nothing that the walk knows leads to it
-                number = nodes.setdefault(int(wanted[i]), len(draft) + len(new))
-                if number == len(draft) + len(new):
-                    new.append((int(wanted[i]), shallow_bytes(objects[i]), "(object of a library)"))
-                edges.append(np.array([(node, number)], np.int64))
+        edges.append(_references(draft, answers.referred, nodes, new))
     joined = np.concatenate(edges)
     draft.add(new, joined[joined[:, 0] != joined[:, 1]])
+
+
+def _references(
+    draft: Draft,
+    referred: list[tuple[int, list[object]]],
+    nodes: dict[int, int],
+    new: list[tuple[int, int, str]],
+) -> NDArray[np.int64]:
+    """Give the references that objects told of, (m, 2); what has no node becomes one. O(n + m log m)."""
+    counts = np.fromiter((len(objects) for _, objects in referred), np.int64, len(referred))
+    sources = np.repeat(np.fromiter((node for node, _ in referred), np.int64, len(referred)), counts)
+    objects = list(chain.from_iterable(objects for _, objects in referred))
+    wanted = np.fromiter(map(id, objects), np.uint64, len(objects))
+    targets = locate(draft.addresses, wanted)
+    for i in np.flatnonzero(targets < 0).tolist():  # nothing that the walk knows leads to it
+        number = nodes.setdefault(int(wanted[i]), len(draft) + len(new))
+        if number == len(draft) + len(new):
+            new.append((int(wanted[i]), shallow_bytes(objects[i]), "(object of a library)"))
+        targets[i] = number
+    edges = np.unique(np.stack([sources, targets], axis=1), axis=0)
+    # a reference is believed where the object's count has room for it: of more, the first
+    order = np.argsort(edges[:, 1], kind="stable")
+    edges = edges[order]
+    begins = np.flatnonzero(np.diff(edges[:, 1], prepend=-1))
+    place = np.arange(len(edges)) - np.repeat(begins, np.diff(np.append(begins, len(edges))))
+    old = edges[:, 1] < len(draft)
+    believed = ~old
+    believed[old] = place[old] < draft.surplus[edges[old, 1]]
+    np.subtract.at(draft.surplus, edges[believed & old, 1], 1)
+    return edges[believed]
 
 
 def _owners_of(draft: Draft, buffers: dict[int, Buffer]) -> dict[int, int]:

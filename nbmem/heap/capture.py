@@ -21,7 +21,7 @@ from nbmem.heap.labels import CLASSES, frame_label, label_modules
 from nbmem.heap.own import is_own, leave_out_own, namespace_of
 from nbmem.heap.registry import Rules, rules
 from nbmem.heap.typenames import module_of, name_of
-from nbmem.heap.walk import ITEMSIZE_AT_1, ITEMSIZE_AT_2, SEES_LOCALS, itemsize_of, locate, walk
+from nbmem.heap.walk import ITEMSIZE_AT_1, ITEMSIZE_AT_2, SEES_LOCALS, beside, itemsize_of, locate, walk
 
 # The linked list of an lru_cache has a reference to each link besides that of the dict.
 _LINK_OF_CACHE = "functools._lru_list_elem"
@@ -145,7 +145,10 @@ def this_process() -> str:
 
 
 def _itemsize_at() -> int:
-    """Tell where numpy's dtypes have their item size; 0: not where it is expected."""
+    """Tell where numpy's dtypes have their item size; 0: that or others are not where they are expected."""
+    array = np.zeros(1, [("field", "i8")])
+    if beside(array[0], array.flat) != (id(array), id(array.dtype), id(array)):
+        return 0
     for offset in (ITEMSIZE_AT_1, ITEMSIZE_AT_2):
         probes = [np.empty(1, kind) for kind in ("f8", "V24", "b")]
         if all(itemsize_of(probe, offset) == probe.itemsize for probe in probes):

@@ -6,7 +6,7 @@ without. A library that is not loaded is not asked for.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Any
 
@@ -146,7 +146,30 @@ def _scipy_trees(trees: Any) -> list[Rule]:
     return [Rule(trees.cKDTree, own_bytes=own_bytes)]
 
 
+def _numpy(numpy: Any) -> list[Rule]:
+    base_of, array_of = vars(numpy.ndarray)["base"].__get__, vars(numpy.flatiter)["base"].__get__
+    iterators_of, operands_of = vars(numpy.broadcast)["iters"].__get__, vars(numpy.nditer)["operands"].__get__
+
+    def with_bases(arrays: Iterable[Any]) -> Iterator[Any]:
+        # nothing but these may lead to a view, and the walk sees no further then
+        for each in arrays:
+            held = each
+            while held is not None:
+                yield held
+                held = base_of(held) if isinstance(held, numpy.ndarray) else None
+
+    def of_broadcast(value: Any) -> list[Any]:
+        iterators = iterators_of(value)
+        return [*iterators, *with_bases(map(array_of, iterators))]
+
+    return [
+        Rule(numpy.broadcast, references=of_broadcast),
+        Rule(numpy.nditer, references=lambda value: with_bases(operands_of(value))),
+    ]
+
+
 FOREIGN: tuple[tuple[str, Callable[[Any], Iterable[Rule]]], ...] = (
+    ("numpy", _numpy),
     ("mmap", _mmap),
     ("ctypes", _ctypes),
     ("pandas._libs.hashtable", _pandas_tables),

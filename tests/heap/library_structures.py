@@ -63,6 +63,18 @@ built(
     "numpy",
 )
 built("scalars of numpy", lambda s: list(_np().arange(float(count(s, 20_000)))), "numpy")
+built(
+    "rows of a structured array",
+    lambda s: list(_np().zeros(count(s, 50_000), [("a", "f8"), ("b", "i4", 5)])),
+    "numpy",
+)
+built(
+    "row that keeps 16 MB", lambda s: _np().zeros(count(s, 1_000_000), [("a", "f8"), ("b", "i8")])[5], "numpy"
+)
+built("raw values of numpy", lambda s: [_np().void(bytes(i % 90)) for i in range(count(s, 10_000))], "numpy")
+built("iterator over an array", lambda s: _np().ones((count(s, 1000), 1000))[::2].flat, "numpy")
+built("broadcast of arrays", lambda s: _np().broadcast(_np().ones((count(s, 1000), 1000))[::2], 5), "numpy")
+built("nditer over an array", lambda s: _np().nditer(_np().ones((count(s, 1000), 1000))[::2]), "numpy")
 built("random generators", lambda s: [_np().random.default_rng(i) for i in range(count(s, 300))], "numpy")
 built("array that was resized", lambda s: _resized(count(s, 500_000)), "numpy")
 built("memmap of a file", lambda s: _memmap(count(s, 20_000_000)), "numpy")

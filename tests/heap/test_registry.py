@@ -105,6 +105,27 @@ def test_a_reference_that_the_count_has_no_room_for_is_not_believed() -> None:
     assert retained(holder) > 100_000
 
 
+def test_as_many_references_are_believed_as_are_counted() -> None:
+    hidden = ["x" * 100_000]
+    address = id(hidden)
+    images = [Image() for _ in range(5)]
+    for _ in range(2):
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(hidden))
+    try:
+        del hidden
+        nbmem.register_type(
+            Image, references=lambda image: [ctypes.cast(address, ctypes.py_object).value, None, images]
+        )
+        heap = capture()
+        node = node_of_address(heap, address)
+        assert len([each for each in heap.referrers(node) if heap.type_of(each).endswith("Image")]) == 2
+        assert heap.surplus[node] == 0
+        assert retained(images) > 100_000
+    finally:
+        for _ in range(2):
+            ctypes.pythonapi.Py_DecRef(ctypes.py_object(ctypes.cast(address, ctypes.py_object).value))
+
+
 def test_a_rule_that_raises_costs_only_its_answer() -> None:
     def fail(image: Image) -> int:
         raise RuntimeError("no")

@@ -205,6 +205,13 @@ MAKERS: list[Any] = [
     lambda v: _structured(v, _deep),
     lambda v: _structured(v, np.dtype([(("a title", "o"), object), ("n", "f8")])),
     lambda v: np.arange(len(v) * 300.0)[1:],
+    lambda v: list(_structured(v, _deep)),
+    lambda v: [
+        np.void(b"x" * len(v)),
+        np.void(len(v)),
+        _structured([*v, None], [("o", object)]).view(np.recarray)[0],
+    ],
+    lambda v: _objects(v).flat,
     lambda v: memoryview(bytearray(len(v) * 100)),
     lambda v: bytes(len(v) * 200),
     lambda v: bytearray(len(v) * 200),
@@ -336,6 +343,8 @@ def told(value: Any) -> Counter[int]:
             found += list(value["o"])
             if "inner" in value.dtype.names:
                 found += list(value["inner"]["p"].reshape(-1))
+    elif kind is np.flatiter:
+        found += [value.base]
     elif issubclass(kind, dict):
         keys = list(dict.keys(value))
         # a general table's keys are told, a class's are not the instance's
@@ -456,6 +465,18 @@ def test_the_owner_of_a_view_and_the_elements_of_an_array_are_seen(part: Any) ->
     assert seen[id(owner)].size == np.ndarray.__basicsize__ + 32 + block_bytes(800_000)
     assert seen[id(views[0])].targets == Counter({id(owner): 1, id(owner.dtype): 1})
     assert seen[id(views[1])].targets[id(inside)] == 1
+
+
+def test_an_element_of_a_structured_array_and_an_iterator_refer_to_the_array(part: Any) -> None:
+    array = np.zeros(300, [("x", "f8"), ("base", "i4")])
+    for held in (array[5], array.view(np.recarray)[5].view(), array.flat):
+        seen = taken_down(part, [held])
+        assert id(array) in seen
+        assert id(array) in seen[id(held)].targets or isinstance(held, np.record)
+    # the value is the array's, or a block of its own
+    seen = taken_down(part, [array[5], np.void(b"x" * 100)])
+    basic = np.void.__basicsize__
+    assert [node.size for node in seen.values() if node.type_name == "void"] == [basic, basic + 112]
 
 
 def test_a_field_with_a_title_refers_once(part: Any) -> None:

@@ -37,7 +37,7 @@ class Node:
 def put_in_use(part: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let captures be made by a part."""
     for module, names in (
-        (capture, ("walk", "itemsize_of", "SEES_LOCALS")),
+        (capture, ("walk", "itemsize_of", "beside", "SEES_LOCALS")),
         (draft, ("select",)),
         (own, ("refers_to",)),
         (asked, ("measured",)),
