@@ -92,6 +92,11 @@ def data_address(array: Any) -> int:
     return int(_interface(array)["data"][0])
 
 
+def data_bytes(array: Any) -> int:
+    """Tell how many bytes the elements of a numpy array take."""
+    return int(_nbytes(array))
+
+
 def owns_data(array: Any) -> bool:
     """Tell whether a numpy array has its elements itself."""
     return bool(_array_flags(array).owndata)

@@ -243,6 +243,7 @@ ctypedef struct Walk:
     # numpy arrays with data of their own
     uint32_t *owner_nodes
     uint64_t *owner_data
+    int64_t *owner_bytes
     Py_ssize_t owner_count, owner_room
     Layout *layouts
     Py_ssize_t layout_count
@@ -777,8 +778,8 @@ cdef void _visit_array(Walk *walk, PyObject *op, uint32_t node) noexcept:
     if not array.flags & OWNDATA or array.data == NULL:
         return
     count = nbmem_array_length(op)
-    if walk.sizes[node] >= SMALLEST_OWNER:
-        _note_owner(walk, node, <uint64_t>array.data)
+    if walk.sizes[node] >= SMALLEST_OWNER and walk.itemsize_at:
+        _note_owner(walk, node, <uint64_t>array.data, count * nbmem_array_itemsize(op, walk.itemsize_at))
     kind = (<NbmemDtype *>array.descr).kind
     if kind == c"O":
         for i in range(count):
@@ -809,16 +810,20 @@ cdef void _visit_record(Walk *walk, PyObject *op) noexcept:
         _visit_records(walk, record.descr, record.data, 1)
 
 
-cdef void _note_owner(Walk *walk, uint32_t node, uint64_t data) noexcept:
+cdef void _note_owner(Walk *walk, uint32_t node, uint64_t data, int64_t bytes_) noexcept:
+    cdef Py_ssize_t room = walk.owner_room * 2 + 16
     if walk.owner_count == walk.owner_room:
-        if not _resized(<void **>&walk.owner_nodes, walk.owner_room * 2 + 16, sizeof(uint32_t)) or not _resized(
-            <void **>&walk.owner_data, walk.owner_room * 2 + 16, sizeof(uint64_t)
+        if (
+            not _resized(<void **>&walk.owner_nodes, room, sizeof(uint32_t))
+            or not _resized(<void **>&walk.owner_data, room, sizeof(uint64_t))
+            or not _resized(<void **>&walk.owner_bytes, room, sizeof(int64_t))
         ):
             walk.failed = NO_MEMORY
             return
-        walk.owner_room = walk.owner_room * 2 + 16
+        walk.owner_room = room
     walk.owner_nodes[walk.owner_count] = node
     walk.owner_data[walk.owner_count] = data
+    walk.owner_bytes[walk.owner_count] = bytes_
     walk.owner_count += 1
 
 
@@ -991,6 +996,7 @@ cdef void _tear_down(Walk *walk) noexcept:
     release(walk.asked_rules)
     release(walk.owner_nodes)
     release(walk.owner_data)
+    release(walk.owner_bytes)
     release(walk.ends)
     release(walk.rules)
 
@@ -1104,6 +1110,7 @@ cdef dict _result(Walk *walk):
         "asked_rules": _handed_over(<void **>&walk.asked_rules, walk.asked_count * sizeof(int32_t)),
         "owner_nodes": _handed_over(<void **>&walk.owner_nodes, walk.owner_count * sizeof(uint32_t)),
         "owner_data": _handed_over(<void **>&walk.owner_data, walk.owner_count * sizeof(uint64_t)),
+        "owner_bytes": _handed_over(<void **>&walk.owner_bytes, walk.owner_count * sizeof(int64_t)),
         "frames": [] if walk.partial else _described_frames(),
     }
 

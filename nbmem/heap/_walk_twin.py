@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nbmem.heap._parts_twin import data_address, is_heap_type, owns_data
+from nbmem.heap._parts_twin import data_address, data_bytes, is_heap_type, owns_data
 from nbmem.heap._plans_twin import TEXT_TABLES, Plan, measured, plan_of
 from nbmem.heap.sizes import block_bytes
 
@@ -282,6 +282,7 @@ def _result(picture: _Picture, bounds: list[int]) -> dict[str, Any]:
     owners = owners[np.array(picture.each(owns_data, owners), np.bool_)]
     result["owner_nodes"] = owners.astype(np.uint32)
     result["owner_data"] = np.array(picture.each(data_address, owners), np.uint64)
+    result["owner_bytes"] = np.array(picture.each(data_bytes, owners), np.int64)
     asked = [(node, -1) for node in np.flatnonzero(picture.of_types("asked")).tolist()]
     by_rule = picture.of_types("rule")
     asked += [(node, int(by_rule[node])) for node in np.flatnonzero(by_rule >= 0).tolist()]

@@ -57,7 +57,7 @@ def capture(*, held: Sequence[object] = (), watch: bool = False) -> Heap:
     -----
     The GIL is held from the first object to the last: about 0.3 s per million objects. No code of the user's
     runs meanwhile. Afterwards the objects of other libraries are asked for their buffers, and those whose
-    type has a ``__sizeof__`` in Python for their size; one second at most for the latter.
+    type has a ``__sizeof__`` in Python for their size; three seconds at most for those, one for these.
     """
     try:
         return _capture(None, [], held=held, watch=watch)

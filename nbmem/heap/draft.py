@@ -26,6 +26,7 @@ _OTHERS = {
     "asked_rules": np.int32,
     "owner_nodes": np.uint32,
     "owner_data": np.uint64,
+    "owner_bytes": np.int64,
 }
 
 
@@ -37,8 +38,8 @@ class Draft:
     ----------
     asked_nodes, asked_rules : arrays
         The objects that are still to be asked, and by which rule; -1: for their size.
-    owner_nodes, owner_data : arrays
-        numpy arrays with data of their own, and where it lies.
+    owner_nodes, owner_data, owner_bytes : arrays
+        numpy arrays with data of their own, where it lies, and how much it is.
     """
 
     addresses: NDArray[np.uint64]
@@ -53,6 +54,7 @@ class Draft:
     asked_rules: NDArray[np.int32]
     owner_nodes: NDArray[np.uint32]
     owner_data: NDArray[np.uint64]
+    owner_bytes: NDArray[np.int64]
     types: list[str]
     type_addresses: NDArray[np.uint64]
     labels: dict[int, str] = field(default_factory=dict)
@@ -78,24 +80,30 @@ class Draft:
         listed: list[int] = self.indices[self.indptr[node] : self.indptr[node + 1]].tolist()
         return listed
 
-    def add(self, new: list[tuple[int, int, str]], edges: NDArray[np.int64]) -> None:
-        """Add nodes that stand for no object (address, bytes, kind), and (m, 2) references from old nodes."""
-        count, n = len(new), len(self)
+    def add(
+        self,
+        addresses: NDArray[np.uint64],
+        sizes: NDArray[np.int64],
+        kinds: list[str],
+        edges: NDArray[np.int64],
+    ) -> None:
+        """Add nodes that stand for no object, and (m, 2) references from old nodes, each once."""
+        count, n = len(addresses), len(self)
         if len(edges):
-            sources, targets = edges[np.lexsort((edges[:, 1], edges[:, 0]))].T
+            end = n + count
+            sources, targets = np.divmod(np.sort(edges[:, 0] * end + edges[:, 1]), end)
             self.indices = np.insert(
                 self.indices, self.indptr[sources + 1].astype(np.int64), targets.astype(np.uint32)
             )
             per_node = np.bincount(sources + 1, minlength=n + 1)
             self.indptr = self.indptr + np.cumsum(per_node).astype(np.uint32)
         if count:
-            kinds = list(dict.fromkeys(kind for *_, kind in new))
-            held = np.bincount(edges[edges[:, 1] >= n, 1] - n, minlength=count)
-            values = {
-                "addresses": [address for address, *_ in new],
-                "type_index": [len(self.types) + kinds.index(kind) for *_, kind in new],
-                "shallow_bytes": [size for _, size, _ in new],
-                "refcounts": held,
+            names = {kind: len(self.types) + i for i, kind in enumerate(dict.fromkeys(kinds))}
+            values: dict[str, NDArray[Any]] = {
+                "addresses": addresses,
+                "type_index": np.fromiter(map(names.__getitem__, kinds), np.uint32, count),
+                "shallow_bytes": sizes,
+                "refcounts": np.bincount(edges[edges[:, 1] >= n, 1] - n, minlength=count),
                 "surplus": np.zeros(count),
                 "states": np.full(count, NO_OBJECT),
                 "born": np.zeros(count),
@@ -105,9 +113,9 @@ class Draft:
                 old = getattr(self, name)
                 if old is None:
                     continue
-                setattr(self, name, np.concatenate([old, np.asarray(added).astype(old.dtype)]))
-            self.types += kinds
-            self.type_addresses = np.concatenate([self.type_addresses, np.zeros(len(kinds), np.uint64)])
+                setattr(self, name, np.concatenate([old, added.astype(old.dtype)]))
+            self.types += names
+            self.type_addresses = np.concatenate([self.type_addresses, np.zeros(len(names), np.uint64)])
 
     def keep(self, kept: NDArray[np.bool_]) -> None:
         """Leave out all other nodes, and the references to and from them."""

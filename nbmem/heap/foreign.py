@@ -10,39 +10,8 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Any
 
+from nbmem.heap.arrow import arrow_rules
 from nbmem.heap.registry import Buffer, Rule
-
-
-def _arrow(pyarrow: Any) -> list[Rule]:
-    def of_array(array: Any) -> list[Buffer]:
-        found = [_arrow_buffer(each) for each in pyarrow.Array.buffers(array) if each is not None]
-        if isinstance(array, pyarrow.DictionaryArray):
-            found += of_array(array.dictionary)
-        return found
-
-    def of_chunks(chunked: Any) -> list[Buffer]:
-        return [buffer for chunk in chunked.chunks for buffer in of_array(chunk)]
-
-    def of_table(table: Any) -> list[Buffer]:
-        return [buffer for column in table.columns for buffer in of_chunks(column)]
-
-    def of_batch(batch: Any) -> list[Buffer]:
-        return [buffer for column in batch.columns for buffer in of_array(column)]
-
-    return [
-        Rule(pyarrow.Buffer, buffers=lambda buffer: [_arrow_buffer(buffer)]),
-        Rule(pyarrow.Array, buffers=of_array),
-        Rule(pyarrow.ChunkedArray, buffers=of_chunks),
-        Rule(pyarrow.Table, buffers=of_table),
-        Rule(pyarrow.RecordBatch, buffers=of_batch),
-    ]
-
-
-def _arrow_buffer(buffer: Any) -> Buffer:
-    while buffer.parent is not None:
-        buffer = buffer.parent
-    # the pool hands out multiples of 64 bytes
-    return Buffer(int(buffer.address), (int(buffer.size) + 63) & ~63, "Arrow buffer")
 
 
 def _polars(polars: Any) -> list[Rule]:
@@ -50,14 +19,14 @@ def _polars(polars: Any) -> list[Rule]:
 
     def of_series(series: Any) -> list[Buffer]:
         try:
-            found = arrowstream.buffers(series.__arrow_c_stream__())
+            found = arrowstream.buffers(polars.Series.__arrow_c_stream__(series))
         except (TypeError, ValueError, RuntimeError, polars.exceptions.PolarsError):
             # Python's objects, and what else has no form in Arrow: a size without an address
-            return [Buffer(id(series), int(series.estimated_size()))]
+            return [Buffer(id(series), int(polars.Series.estimated_size(series)))]
         return [Buffer(address, size, "polars buffer") for address, size in found]
 
     def of_frame(frame: Any) -> list[Buffer]:
-        return [buffer for column in frame.get_columns() for buffer in of_series(column)]
+        return [buffer for column in polars.DataFrame.get_columns(frame) for buffer in of_series(column)]
 
     # their columns are not to be asked as long as nobody computes them: a LazyFrame holds none
     return [Rule(polars.Series, buffers=of_series), Rule(polars.DataFrame, buffers=of_frame)]
@@ -174,7 +143,7 @@ FOREIGN: tuple[tuple[str, Callable[[Any], Iterable[Rule]]], ...] = (
     ("ctypes", _ctypes),
     ("pandas._libs.hashtable", _pandas_tables),
     ("pandas._libs.index", _pandas_engines),
-    ("pyarrow", _arrow),
+    ("pyarrow", arrow_rules),
     ("polars", _polars),
     ("scipy.spatial._ckdtree", _scipy_trees),
     ("torch", _torch),

@@ -331,7 +331,54 @@ built(
     lambda s: _pa().allocate_buffer(count(s, 3_000_000)).slice(1, 1),
     "pyarrow",
 )
+built(
+    "small arrays of pyarrow",
+    lambda s: [_pa().array([float(i)] * (i % 30)) for i in range(count(s, 10_000))],
+    "pyarrow",
+)
+built(
+    "scalars of pyarrow",
+    lambda s: [*_pa().array(range(count(s, 20_000))), *_pa().array(_words(count(s, 10_000)))],
+    "pyarrow",
+)
+built(
+    "long text in scalars of pyarrow",
+    lambda s: list(_pa().array([f"{i}" * 100 for i in range(count(s, 10_000))])),
+    "pyarrow",
+)
+built(
+    "list in a scalar of pyarrow",
+    lambda s: _pa().array([[i] for i in range(count(s, 100_000))])[5],
+    "pyarrow",
+)
+built(
+    "record in a scalar of pyarrow",
+    lambda s: _pa().array([{"a": [i]} for i in range(count(s, 100_000))])[5],
+    "pyarrow",
+)
+built("category in a scalar of pyarrow", lambda s: _coded(s)[5], "pyarrow")
+built(
+    "dictionary in a struct of pyarrow",
+    lambda s: _pa().StructArray.from_arrays([_coded(s)], ["a"]),
+    "pyarrow",
+)
+built(
+    "dictionary in a list of pyarrow, in a table",
+    lambda s: _pa().table({"a": _pa().ListArray.from_arrays([0, 5], _coded(s))}),
+    "pyarrow",
+)
+built("dictionary in an extension of pyarrow", lambda s: _extension(_coded(s)), "pyarrow")
 built("scalar of a pyarrow array", lambda s: _pa().array(_words(count(s, 100_000)))[5], "pyarrow")
+
+
+def _coded(scale: float) -> Any:
+    """Give a column of few rows that has a long dictionary."""
+    words = _pa().array(_words(count(scale, 100_000)))
+    return _pa().DictionaryArray.from_arrays(_pa().array([5] * 10, "int32"), words)
+
+
+def _extension(storage: Any) -> Any:
+    return _pa().ExtensionArray.from_storage(_pa().opaque(storage.type, "words", "nobody"), storage)
 
 
 @structure("pyarrow output stream", "pyarrow")

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import nbmem
 from nbmem.heap.capture import capture, capture_from
 from nbmem.heap.graph import RUNNING_FRAME, Heap
 from tests.heap.walks import NAMES, PARTS, native, needs_native, put_in_use
@@ -129,6 +130,24 @@ def test_sizes_that_take_long_are_not_all_asked_for() -> None:
 
     seen = capture_from([[Slow() for _ in range(20)]])
     assert any("were not asked for their size" in note for note in seen.notes)
+
+
+def test_rules_that_take_long_are_not_asked_for_all_objects(monkeypatch: pytest.MonkeyPatch) -> None:
+    from nbmem.heap import registry
+
+    class Image:
+        __slots__ = ()
+
+    def slow(image: Any) -> int:
+        time.sleep(0.7)
+        return 1000
+
+    monkeypatch.setattr(registry, "_registered", [])
+    registry.register_type(Image, own_bytes=slow)
+    size = nbmem.sizeof([Image() for _ in range(20)])
+    assert not size.exact
+    assert any("were not asked for what they hold" in note for note in size.data.notes)
+    assert 1000 < size.retained_bytes < 15_000
 
 
 def test_a_rule_that_raises_leaves_its_objects_with_what_is_certain(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -138,9 +138,12 @@ def test_a_rule_that_raises_costs_only_its_answer() -> None:
 
 
 def test_senseless_answers_are_not_added() -> None:
-    nbmem.register_type(Image, buffers=lambda image: [(0, 100), (5, 0), (7, -3)])
+    nbmem.register_type(Image, buffers=lambda image: [(0, 100), (5, 0), (7, -3), (1 << 80, 9), (9, 1 << 80)])
     heap = capture_from([Image()])
     assert "(native buffer)" not in heap.types
+    for size in (-5, 0, 1 << 80):
+        nbmem.register_type(Image, own_bytes=lambda image, size=size: size)  # type: ignore[misc]
+        assert capture_from([Image()]).retained_bytes[0] < 1000
 
 
 def test_a_size_of_its_own_is_not_asked_beside_buffers() -> None:
@@ -283,6 +286,77 @@ def test_an_array_that_arrow_looks_at_belongs_to_it_when_nobody_else_has_it() ->
     holder = [arrow, array]
     del arrow, array
     assert 8_000_000 < retained(holder) < 8_020_000
+
+
+def test_what_classes_of_the_user_s_have_in_the_place_of_arrow_s_is_not_run() -> None:
+    pyarrow = pytest.importorskip("pyarrow", reason="an extra of its own")
+    run: list[str] = []
+
+    def trap(name: str) -> Any:
+        def ran(self: Any, *given: Any) -> Any:
+            run.append(name)
+            raise AssertionError(name)
+
+        return property(ran) if name in {"storage", "type", "value", "is_valid", "storage_type"} else ran
+
+    class Words(pyarrow.ExtensionArray):  # type: ignore[misc]
+        pass
+
+    class Word(pyarrow.ExtensionScalar):  # type: ignore[misc]
+        pass
+
+    class WordType(pyarrow.ExtensionType):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__(pyarrow.dictionary(pyarrow.int32(), pyarrow.string()), "tests.words")
+
+        def __arrow_ext_serialize__(self) -> bytes:
+            return b""
+
+        @classmethod
+        def __arrow_ext_deserialize__(cls, storage_type: Any, serialized: bytes) -> Any:
+            return cls()
+
+        def __arrow_ext_class__(self) -> type:
+            return Words
+
+        def __arrow_ext_scalar_class__(self) -> type:
+            return Word
+
+    coded = pyarrow.array([f"word {i}" for i in range(50_000)]).dictionary_encode()
+    array = pyarrow.ExtensionArray.from_storage(WordType(), coded)
+    scalar = array[5]
+    assert type(array) is Words
+    assert type(scalar) is Word
+    del coded
+    for name in ("buffers", "storage", "field", "__len__", "__getitem__", "nbytes", "type"):
+        setattr(Words, name, trap(name))
+    for name in ("value", "as_py", "is_valid", "type"):
+        setattr(Word, name, trap(name))
+    WordType.storage_type = trap("storage_type")
+    for held, least in (([array, scalar], 800_000), ([scalar], 600_000)):
+        heap = capture_from(held)
+        assert least < heap.retained_together(range(len(held))) < least + 200_000
+        assert not heap.notes
+    assert not run
+
+
+def test_an_array_that_was_never_filled_ends_nothing() -> None:
+    pyarrow = pytest.importorskip("pyarrow", reason="an extra of its own")
+    empty = pyarrow.Int64Array.__new__(pyarrow.Int64Array)
+    assert capture_from([empty]).retained_bytes[0] < 1000
+
+
+def test_methods_of_a_frame_that_the_user_derived_are_not_run() -> None:
+    polars = pytest.importorskip("polars", reason="an extra of its own")
+
+    class Frame(polars.DataFrame):  # type: ignore[misc]
+        def get_columns(self) -> Any:
+            raise AssertionError
+
+    frame = Frame({"a": np.arange(100_000)})
+    heap = capture_from([frame])
+    assert heap.retained_bytes[0] > 800_000
+    assert not heap.notes
 
 
 def test_nothing_is_imported_that_was_not_loaded() -> None:
