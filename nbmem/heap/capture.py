@@ -66,7 +66,7 @@ def capture(*, held: Sequence[object] = (), watch: bool = False) -> Heap:
         raise
 
 
-def capture_from(starts: Sequence[object], ends: Iterable[int] = ()) -> Heap:
+def capture_from(starts: Sequence[object], ends: Iterable[int] = (), *, if_hides: bool = True) -> Heap:
     """Take down what some objects lead to; classes, modules and their namespaces are left out.
 
     Parameters
@@ -76,6 +76,9 @@ def capture_from(starts: Sequence[object], ends: Iterable[int] = ()) -> Heap:
         and of the caller count as such from outside.
     ends : iterable of int
         Addresses of objects that are left out and not followed.
+    if_hides : bool
+        Ask objects of other libraries, and methods of somebody's, also where something was left out that may
+        go with these objects; False: the caller captures the whole heap then, and each is asked once.
 
     Returns
     -------
@@ -90,11 +93,16 @@ def capture_from(starts: Sequence[object], ends: Iterable[int] = ()) -> Heap:
     """
     left_out = {id(namespace_of(each)) for each in list(sys.modules.values()) if type(each) is ModuleType}
     left_out.update(ends)
-    return _capture(list(starts), list(left_out.difference(map(id, starts))))
+    return _capture(list(starts), list(left_out.difference(map(id, starts))), if_hides=if_hides)
 
 
 def _capture(
-    starts: list[object] | None, ends: list[int], *, held: Sequence[object] = (), watch: bool = False
+    starts: list[object] | None,
+    ends: list[int],
+    *,
+    held: Sequence[object] = (),
+    watch: bool = False,
+    if_hides: bool = True,
 ) -> Heap:
     known = rules() if starts is not None else Rules([CLASSES, *rules()])
     kinds = [rule.kind for rule in known]
@@ -120,7 +128,8 @@ def _capture(
         draft.epoch = births.mark()
     if starts is not None:
         draft.hides = any_hidden(left_out, (kind for kind in types if kind is not None))
-    ask(draft, objects, known)
+    if if_hides or not draft.hides:
+        ask(draft, objects, known)
     draft.labels.update((node, frame_label(*frame[:3])) for node, frame in enumerate(frames))
     for number, name in enumerate(draft.types):
         if name == _LINK_OF_CACHE:

@@ -15,7 +15,7 @@ from nbmem.heap.graph import Heap
 from nbmem.heap.own import namespace_of
 from nbmem.heap.parts import Part, part_of
 
-_UNSEEN = "classes, modules or frames that only it may hold were not taken down"
+_UNSEEN = "classes, modules or frames that only it may hold, and what libraries hold for it, were not seen"
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +100,7 @@ def measure(value: object) -> Measured:
     whole heap is captured for an object that is one of these, and where it leads to one that no module names:
     to a traceback, a class of a function's, an instance of that. Such things may go with it.
     """
-    heap = capture_from([value])
+    heap = capture_from([value], if_hides=False)
     node = 0
     whole = issubclass(type(value), (type, ModuleType, FrameType)) or heap.hides
     if whole:

@@ -54,7 +54,7 @@ def compile_statement(shell: Any, statement: str, local_ns: Any) -> Statement:
         tree = shell.transform_ast(shell.compile.ast_parse(source, filename=name))
         code = shell.compile(tree, name, "exec")
     except SyntaxError as error:
-        if "'await' outside" not in str(error) and "asynchronous" not in str(error):
+        if not _awaits(error):
             raise
         with shell.compile.extra_flags(ast.PyCF_ALLOW_TOP_LEVEL_AWAIT):
             code = shell.compile(tree, name, "exec")
@@ -64,11 +64,7 @@ def compile_statement(shell: Any, statement: str, local_ns: Any) -> Statement:
     def run() -> None:
         __tracebackhide__ = True
         if code.co_flags & inspect.CO_COROUTINE:
-            coroutine = eval(code, names, local)
-            if _loop_runs():
-                _run_in_own_loop(coroutine)
-            else:
-                shell.loop_runner(coroutine)
+            _awaited(shell, eval(code, names, local))
         elif local is names:
             exec(code, names)
         else:
@@ -79,6 +75,8 @@ def compile_statement(shell: Any, statement: str, local_ns: Any) -> Statement:
 
 def compile_expression(shell: Any, expression: str, local_ns: Any, *, magic: str) -> Callable[[], Any]:
     """Compile a magic's expression; what is given back evaluates it in the user's namespace.
+
+    The expression may hold magics, and may await.
 
     Parameters
     ----------
@@ -107,22 +105,40 @@ def compile_expression(shell: Any, expression: str, local_ns: Any, *, magic: str
     tree = shell.transform_ast(shell.compile.ast_parse(source, filename=name))
     if len(tree.body) != 1 or not isinstance(tree.body[0], ast.Expr):
         raise UsageError(f"{magic} takes one expression, not a statement, for example: {magic} df")
-    code = shell.compile(ast.Expression(tree.body[0].value), name, "eval")
+    expression_tree = ast.Expression(tree.body[0].value)
+    try:
+        code = shell.compile(expression_tree, name, "eval")
+    except SyntaxError as error:
+        if not _awaits(error):
+            raise
+        with shell.compile.extra_flags(ast.PyCF_ALLOW_TOP_LEVEL_AWAIT):
+            code = shell.compile(expression_tree, name, "eval")
     names = shell.user_ns
     local = names if local_ns is None else local_ns
 
     def evaluate() -> Any:
         __tracebackhide__ = True
-        return eval(code, names, local)
+        value = eval(code, names, local)
+        return _awaited(shell, value) if code.co_flags & inspect.CO_COROUTINE else value
 
     return evaluate
+
+
+def _awaits(error: SyntaxError) -> bool:
+    """Tell whether code was refused for an ``await`` in it alone."""
+    return "'await' outside" in str(error) or "asynchronous" in str(error)
+
+
+def _awaited(shell: Any, coroutine: Coroutine[Any, Any, Any]) -> Any:
+    __tracebackhide__ = True
+    return _run_in_own_loop(coroutine) if _loop_runs() else shell.loop_runner(coroutine)
 
 
 def _loop_runs() -> bool:
     return asyncio._get_running_loop() is not None
 
 
-def _run_in_own_loop(coroutine: Coroutine[Any, Any, None]) -> None:
+def _run_in_own_loop(coroutine: Coroutine[Any, Any, Any]) -> Any:
     """Run a coroutine to its end while a loop runs already, which waits meanwhile.
 
     asyncio refuses to run one loop within another; that one runs is noted per thread, and the note is taken
@@ -136,7 +152,7 @@ def _run_in_own_loop(coroutine: Coroutine[Any, Any, None]) -> None:
     asyncio._set_running_loop(None)
     try:
         try:
-            loop.run_until_complete(coroutine)
+            return loop.run_until_complete(coroutine)
         finally:
             left = asyncio.all_tasks(loop)
             for each in left:

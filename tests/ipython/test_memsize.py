@@ -58,6 +58,33 @@ def test_ipythons_own_syntax_and_tuples_are_expressions_too(kernel: Kernel) -> N
     assert "(dict)" in kernel.run("%memsize {i: [i + .5] for i in range(10)}").report
 
 
+def test_an_expression_may_await_while_the_notebooks_loop_waits(kernel: Kernel) -> None:
+    kernel.run(
+        "import asyncio\nasync def load(n):\n    await asyncio.sleep(0.01)\n    return np.ones(n << 17)\n"
+        "async def each():\n    yield 1.5"
+    )
+    assert "await load(4) (numpy.ndarray): retains 4.0 MiB" in kernel.run("%memsize await load(4)").report
+    assert "(list): retains 2.0 MiB" in kernel.run("%memsize [await load(1), await load(1)]").report
+    assert "(list)" in kernel.run("%memsize [x async for x in each()]").report
+    out = kernel.run(
+        "background = asyncio.create_task(asyncio.sleep(0, 'done'))\n%memsize -q await load(1)\nawait background"
+    )
+    assert out.result == "'done'"
+    # the coroutine itself is an object too
+    assert "(coroutine)" in kernel.run("c = load(4)\n%memsize c\nc.close()").report
+    assert kernel.run("%memsize await nope()").error == "NameError"
+
+
+def test_a_size_method_of_the_users_is_asked_once(kernel: Kernel) -> None:
+    kernel.run(
+        "asked = []\nclass Named:\n    def __sizeof__(self):\n        asked.append(type(self)); return 1000\n"
+        "def unnamed():\n    class Local(Named): pass\n    return Local()"
+    )
+    for expression in ("Named()", "unnamed()", "[unnamed(), Named]"):
+        kernel.run(f"asked.clear()\n%memsize -q {expression}")
+        assert kernel.value("len(asked)") == 1
+
+
 def test_depth_quiet_and_output(kernel: Kernel) -> None:
     kernel.run(
         "deep = {'a': {'b': {'c': bytearray(1 << 20), 'd': [bytearray(1 << 18)]}, 'e': bytearray(1 << 18)}}"

@@ -55,6 +55,7 @@ class MemsizeMagics(Magics):
         ::
 
             In [1]: %memsize {"2019": df, "2020": other}
+            In [2]: %memsize await load("2019")
         """
         __tracebackhide__ = True
         # the engine and numpy are loaded when they are first needed
