@@ -8,7 +8,13 @@ is behind a marker there is new, and whoever looks whenever a collection is abou
 from libc.stdint cimport uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 
+import gc
+from types import BuiltinFunctionType, FunctionType, MethodType
+
 import numpy as np
+
+from nbmem.heap.own import is_own
+from nbmem.heap.typenames import module_of
 
 cdef extern from "_objects.h":
     """
@@ -35,8 +41,19 @@ ctypedef struct Slot:
     uint64_t address
     uint64_t epoch
 
+cdef tuple BOUND = (MethodType, BuiltinFunctionType)
+cdef list CALLBACKS = gc.callbacks  # the collector has this list, whatever the name stands for later
+
 #: Whether this interpreter's collector can be read so.
 AVAILABLE = bool(SEES_BIRTHS)
+
+
+def _is_ours(callback):
+    """Tell whether a callback is of nbmem's; no code of it runs."""
+    if type(callback) in BOUND:
+        return is_own(module_of(type(callback.__self__)))
+    module = callback.__module__ if type(callback) is FunctionType else None
+    return type(module) is str and is_own(module)
 
 
 cdef class Births:
@@ -51,7 +68,8 @@ cdef class Births:
     cdef list marker
     cdef readonly uint64_t epoch
     #: The last epoch in which some may have been missed: no memory was left, or the youngest generation was
-    #: emptied unseen (``gc.freeze``, a callback that somebody took out). 0: none.
+    #: emptied unseen (``gc.freeze``, a callback that somebody took out), or filled after it was looked at (by a
+    #: callback of somebody's behind this one). 0: none.
     cdef readonly uint64_t lost
 
     def __cinit__(self):
@@ -108,21 +126,46 @@ cdef class Births:
         if address == 0 and end != 0:
             self.lost = self.epoch
 
-    def mark(self):
-        """Begin another epoch; what is born from now on has its number.
+    def mark(self, const uint64_t[::1] addresses):
+        """Tell in which epoch the object of each address was born, and begin another epoch.
+
+        The walk calls it where nothing can have been born since it saw its first object.
 
         Returns
         -------
-        int
+        array of uint32, int, int
+            0: before the first epoch. Then the last epoch in which some may have been missed, and the new one.
         """
+        self._note()
+        born = self.born(addresses)
+        lost = self.lost
         self.epoch += 1
         self.marker = []
-        return self.epoch
+        return born, lost, self.epoch
 
     def on_collection(self, phase, info):
         """Note before the youngest generation is emptied; an entry of ``gc.callbacks``."""
+        if phase == "start" and not self.is_last():
+            self.lost = self.epoch
         self._note()
         self.marker = None if phase == "start" else []
+
+    def is_last(self):
+        """Tell whether no callback of somebody's stands behind this one: what that makes would be missed."""
+        cdef Py_ssize_t i
+        for i in range(len(CALLBACKS) - 1, -1, -1):
+            each = CALLBACKS[i]
+            if type(each) in BOUND and each.__self__ is self:
+                return True
+            if not _is_ours(each):
+                return False
+        return False
+
+    def put_last(self, entry):
+        """Let this be the last callback, unless they are being called: one would be left out then."""
+        if not nbmem_collecting() and not self.is_last():
+            CALLBACKS[:] = [each for each in CALLBACKS if each is not entry]
+            CALLBACKS.append(entry)
 
     def born(self, const uint64_t[::1] addresses):
         """Tell in which epoch the object of each address was born; 0: before the first.

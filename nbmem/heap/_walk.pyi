@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,13 @@ ITEMSIZE_AT_1: int
 ITEMSIZE_AT_2: int
 
 def walk(
-    starts: list[Any] | None, ends: list[int], rules: list[type], ndarray: type | None, itemsize_at: int
+    starts: list[Any] | None,
+    ends: list[int],
+    rules: list[type],
+    ndarray: type | None,
+    itemsize_at: int,
+    *,
+    mark: Callable[[NDArray[np.uint64]], Any] | None = None,
 ) -> dict[str, Any]: ...
 def measured(value: object) -> int: ...
 def itemsize_of(array: object, offset: int) -> int: ...

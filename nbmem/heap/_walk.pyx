@@ -1085,7 +1085,7 @@ cdef int32_t *_surplus(Walk *walk) noexcept:
     return surplus
 
 
-cdef dict _result(Walk *walk):
+cdef dict _result(Walk *walk, mark):
     cdef int32_t *surplus
     cdef Py_ssize_t i
     release(walk.slots)
@@ -1108,9 +1108,13 @@ cdef dict _result(Walk *walk):
         left_out.append(<object><PyObject *>walk.ends[i])
     cdef void *memory = surplus
     cdef size_t n = walk.count
+    addresses = _handed_over(<void **>&walk.addresses, n * sizeof(uint64_t))
+    # in C: no other thread has run since the first object was seen, and the collector is off
+    births = None if mark is None else mark(np.frombuffer(addresses, np.uint64))
     return {
+        "births": births,
         "surplus": _handed_over(&memory, n * sizeof(int32_t)),
-        "addresses": _handed_over(<void **>&walk.addresses, n * sizeof(uint64_t)),
+        "addresses": addresses,
         "type_index": _handed_over(<void **>&walk.types, n * sizeof(uint32_t)),
         "shallow_bytes": _handed_over(<void **>&walk.sizes, n * sizeof(int64_t)),
         "refcounts": _handed_over(<void **>&walk.refcounts, n * sizeof(uint32_t)),
@@ -1129,7 +1133,7 @@ cdef dict _result(Walk *walk):
     }
 
 
-def walk(list starts, list ends, list rules, ndarray, Py_ssize_t itemsize_at):
+def walk(list starts, list ends, list rules, ndarray, Py_ssize_t itemsize_at, *, mark=None):
     """Take down the objects of the process.
 
     Parameters
@@ -1144,6 +1148,8 @@ def walk(list starts, list ends, list rules, ndarray, Py_ssize_t itemsize_at):
         numpy's, if it is loaded.
     itemsize_at : int
         Where a dtype has its item size; 0: unknown.
+    mark : callable or None
+        Called in C with the addresses of all objects, at the moment that they were seen.
 
     Returns
     -------
@@ -1187,7 +1193,7 @@ def walk(list starts, list ends, list rules, ndarray, Py_ssize_t itemsize_at):
                 if not walk.failed:
                     _go(&walk)
             if not walk.failed:
-                return _result(&walk)
+                return _result(&walk, mark)
         finally:
             _tear_down(&walk)
             if was_enabled:

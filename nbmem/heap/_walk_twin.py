@@ -265,7 +265,7 @@ class _Picture:
         self.ndarray = None
 
 
-def _result(picture: _Picture, bounds: list[int]) -> dict[str, Any]:
+def _result(picture: _Picture, bounds: list[int], mark: Any) -> dict[str, Any]:
     picture.follow()
     with_dict, instance_dicts = picture.instance_dicts()
     picture.add_keys(instance_dicts)
@@ -277,9 +277,12 @@ def _result(picture: _Picture, bounds: list[int]) -> dict[str, Any]:
         "addresses": np.fromiter(map(id, picture.objects), np.uint64, n),
         "shallow_bytes": sizes,
         "states": picture.states(bounds),
+        "births": None,
         "indptr": indptr,
         "indices": indices,
     }
+    if mark is not None:
+        result["births"] = mark(result["addresses"])
     owners = np.flatnonzero(picture.of_types("array") & (sizes >= _SMALLEST_OWNER))
     owners = owners[np.array(picture.each(owns_data, owners), np.bool_)]
     result["owner_nodes"] = owners.astype(np.uint32)
@@ -320,7 +323,13 @@ def _counted(objects: list[Any], indices: NDArray[np.uint32]) -> tuple[NDArray[n
 
 
 def walk(
-    starts: list[Any] | None, ends: list[int], rules: list[type], ndarray: type | None, itemsize_at: int
+    starts: list[Any] | None,
+    ends: list[int],
+    rules: list[type],
+    ndarray: type | None,
+    itemsize_at: int,
+    *,
+    mark: Callable[[NDArray[np.uint64]], Any] | None = None,
 ) -> dict[str, Any]:
     """Take down the objects of the process; as ``_walk.walk`` does.
 
@@ -344,7 +353,7 @@ def walk(
             picture.add_starts(generation)
             bounds.append(len(picture.objects))
         del listed, middle, old, generation
-        return _result(picture, bounds)
+        return _result(picture, bounds, mark)
     except MemoryError:
         pass  # raised anew below: this one's traceback has in its frames what was found
     finally:

@@ -28,8 +28,8 @@ def current_births(*, start: bool = False) -> Births | None:
     if _current is None and start and AVAILABLE:
         _current = Births()
         _callback = _current.on_collection
-    if start and _callback is not None and not any(each is _callback for each in gc.callbacks):
-        gc.callbacks.append(_callback)  # also where somebody took it out
+    if start and _current is not None:
+        _current.put_last(_callback)  # also where somebody took it out, or put another behind it
     return _current
 
 

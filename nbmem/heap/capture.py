@@ -109,9 +109,9 @@ def _capture(
     ndarray = getattr(sys.modules.get("numpy"), "ndarray", None)
     taken = time.time()
     births = current_births(start=watch)
-    if births is not None:
-        births.note()
-    result = walk(starts, ends, kinds, ndarray, _itemsize_at())
+    mark = births.mark if births is not None and starts is None else None
+    result = walk(starts, ends, kinds, ndarray, _itemsize_at(), mark=mark)
+    births_then: tuple[Any, int, int] | None = result.pop("births")
     types: list[Any] = result.pop("types")
     objects: list[Any] = result.pop("asked")
     left_out: list[Any] = result.pop("left_out")
@@ -122,10 +122,8 @@ def _capture(
         [RUNNING_FRAME if kind is None else name_of(kind) for kind in types],
         np.array([0 if kind is None else id(kind) for kind in types], np.uint64),
     )
-    if births is not None and starts is None:
-        draft.born = births.born(draft.addresses)
-        draft.missed = births.lost
-        draft.epoch = births.mark()
+    if births_then is not None:
+        draft.born, draft.missed, draft.epoch = births_then
     if starts is not None:
         draft.hides = any_hidden(left_out, (kind for kind in types if kind is not None))
     if if_hides or not draft.hides:

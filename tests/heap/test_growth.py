@@ -10,10 +10,11 @@ from dataclasses import replace
 import pytest
 
 from nbmem._errors import BadArgument
-from nbmem.heap.births import AVAILABLE
+from nbmem.heap.births import AVAILABLE, current_births
 from nbmem.heap.capture import capture
 from nbmem.heap.graph import Heap
 from nbmem.heap.growth import Growth, growth
+from nbmem.process.gcevents import GcRecorder
 
 needs_births = pytest.mark.skipif(not AVAILABLE, reason="built without the native part")
 
@@ -211,3 +212,57 @@ def test_births_that_were_missed_without_the_callback_make_the_result_not_exact(
     gc.callbacks[:] = callbacks
     assert not growth(before, after).exact
     assert growth(after, capture()).exact
+
+
+@needs_births
+def test_births_in_a_callback_behind_ours_make_the_result_not_exact() -> None:
+    made: list[object] = []
+
+    def makes_some(phase: str, info: dict[str, int]) -> None:
+        made.append(Leaf(1))
+
+    before = capture(watch=True)
+    gc.callbacks.append(makes_some)
+    try:
+        gc.collect()
+        assert not growth(before, capture()).exact
+        # a later watch stands behind it
+        between = capture(watch=True)
+        gc.collect()
+        result = growth(between, capture())
+        assert result.exact
+        assert of(result, Leaf)[0] == 2
+    finally:
+        gc.callbacks.remove(makes_some)
+    del before, between
+
+
+@needs_births
+def test_a_callback_of_our_own_behind_it_changes_nothing() -> None:
+    before = capture(watch=True)
+    with GcRecorder():
+        gc.collect()
+        assert growth(before, capture()).exact
+
+
+@needs_births
+def test_who_begins_to_watch_in_a_callback_takes_no_call_from_the_others() -> None:
+    called: list[str] = []
+    heaps: list[Heap] = []
+
+    def watches(phase: str, info: dict[str, int]) -> None:
+        births = current_births(start=True)
+        assert births is not None
+
+    def counts(phase: str, info: dict[str, int]) -> None:
+        called.append(phase)
+
+    heaps.append(capture(watch=True))
+    gc.callbacks += [watches, counts]
+    try:
+        gc.collect()
+        assert called == ["start", "stop"]
+    finally:
+        gc.callbacks.remove(watches)
+        gc.callbacks.remove(counts)
+    heaps.clear()
