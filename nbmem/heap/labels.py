@@ -30,9 +30,8 @@ def label_modules(draft: Draft) -> None:
     }
     wanted = [*map(id, modules.values()), *(id(namespace_of(module)) for module in modules.values())]
     labelled = [prefix + name for prefix in (_MODULE, _NAMESPACE) for name in modules]
-    for label, node in zip(
-        labelled, locate(draft.addresses, np.array(wanted, np.uint64)).tolist(), strict=True
-    ):
+    nodes = locate(draft.addresses, np.array(wanted, np.uint64)).tolist()
+    for label, node in zip(labelled, nodes, strict=True):
         if node >= 0:
             draft.labels.setdefault(node, label)
 

@@ -15,8 +15,8 @@ from nbmem.heap.draft import Draft
 from nbmem.heap.walk import locate, looked_up, refers_to
 
 _PACKAGE = "nbmem"
+_OWN, _CALLABLE = 1, 2  # bits
 # What others keep of ours: callbacks, magics.
-_OWN, _CALLABLE = 1, 2
 _CALLABLES = ("method", "function", "builtin_function_or_method")
 namespace_of: Callable[[Any], dict[str, Any]] = vars(ModuleType)["__dict__"].__get__
 
@@ -51,9 +51,9 @@ def leave_out_own(draft: Draft, own_types: NDArray[np.bool_], frame_namespaces: 
     kinds = np.zeros(len(draft.types), np.uint8)
     kinds[: len(own_types)] = np.where(own_types, _OWN, 0)
     kinds[[number for number, name in enumerate(draft.types) if name in _CALLABLES]] |= _CALLABLE
-    marks = looked_up(kinds, draft.type_index)
-    own |= (marks & _OWN).view(np.bool_)
-    nodes = np.flatnonzero(marks & _CALLABLE).astype(np.uint32)
+    of_nodes = looked_up(kinds, draft.type_index)
+    own |= (of_nodes & _OWN).view(np.bool_)
+    nodes = np.flatnonzero(of_nodes & _CALLABLE).astype(np.uint32)
     own[nodes[refers_to(draft.indptr, draft.indices, nodes, own.view(np.uint8)).view(np.bool_)]] = True
     roots = np.flatnonzero(draft.surplus > 0)
     gone = retained_mask(draft.indptr, draft.indices, roots, np.flatnonzero(own))

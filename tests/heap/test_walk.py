@@ -796,6 +796,58 @@ def test_select_and_refers_to_are_as_their_definitions_say(part: Any) -> None:
         assert part.refers_to(indptr, indices, nodes, keep).tolist() == told
 
 
+def test_nodes_left_out_in_place_are_those_of_select(part: Any) -> None:
+    rng = np.random.default_rng(4)
+    for _ in range(200):
+        n = int(rng.integers(1, 400))
+        counts = rng.integers(0, 4, n)
+        indptr = np.append(0, np.cumsum(counts)).astype(np.uint32)
+        indices = rng.integers(0, n, int(counts.sum())).astype(np.uint32)
+        keep = (rng.random(n) < rng.choice([0, 0.1, 0.9, 1])).astype(np.uint8)
+        columns = [rng.integers(0, 100, n).astype(kind) for kind in (np.uint64, np.uint32, np.uint8)]
+        wanted = [each[keep.astype(np.bool_)].tolist() for each in columns]
+        begins, targets = part.select(indptr, indices, keep)
+        count, references = part.keep_only(
+            indptr, indices, keep, [each.view(np.uint8).reshape(n, -1) for each in columns]
+        )
+        assert indptr[: count + 1].tolist() == begins.tolist()
+        assert indices[:references].tolist() == targets.tolist()
+        assert [each[:count].tolist() for each in columns] == wanted
+
+
+@pytest.mark.parametrize("number", [1, 1_500, 20_000])
+def test_few_and_many_addresses_are_found_among_all(part: Any, number: int) -> None:
+    rng = np.random.default_rng(number)
+    addresses = rng.choice(np.arange(1, 200_000), 100_000, replace=False).astype(np.uint64) * np.uint64(16)
+    wanted = np.append(rng.integers(1, 200_000, number), [0, 7]).astype(np.uint64) * np.uint64(16)
+    wanted = np.append(wanted, wanted[:1])
+    nodes = {address: node for node, address in enumerate(addresses.tolist())}
+    told = [nodes.get(address, -1) for address in wanted.tolist()]
+    assert part.locate(addresses, wanted).tolist() == told
+
+
+def test_each_number_is_looked_up_in_a_table(part: Any) -> None:
+    table = np.array([3, 0, 255], np.uint8)
+    assert part.looked_up(table, np.array([2, 2, 0, 1], np.uint32)).tolist() == [255, 255, 3, 0]
+
+
+def test_a_heap_is_whole_where_the_allocator_does_not_tell_how_large_it_is() -> None:
+    code = (
+        "import sys\n"
+        "from nbmem.heap.capture import capture\n"
+        "held = [[number] for number in range(1000, 200_000)]\n"
+        "assert not sys.getallocatedblocks()\n"
+        "heap = capture()\n"
+        "nodes = {address: node for node, address in enumerate(heap.addresses.tolist())}\n"
+        "assert len(nodes) == len(heap) > 398_000\n"
+        "for each in held:\n"
+        "    node = nodes[id(each)]\n"
+        "    assert heap.referents(node).tolist() == [nodes[id(each[0])]]"
+    )
+    environment = {**os.environ, "PYTHONMALLOC": "malloc"}
+    subprocess.run([sys.executable, "-c", code], check=True, env=environment)
+
+
 def test_without_the_native_part_the_twin_serves() -> None:
     if os.environ.get("NBMEM_EXPECT_TWIN"):
         assert native is None
