@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import _thread
+import functools
+import operator
 import os
+import signal
 import sys
 import tempfile
 import threading
 import tracemalloc
-from collections import defaultdict
-from collections.abc import Iterable
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -24,6 +28,9 @@ SMALLEST_RESERVATION = 64 << 20
 
 #: From pandas' inside back to the cell's line takes 9 to 12 frames (measured); each frame costs.
 TRACEMALLOC_FRAMES = 15
+
+#: What a thread does to itself; blocked, they end the process without a word.
+_FATAL_SIGNALS = {signal.SIGABRT, signal.SIGFPE, signal.SIGILL, signal.SIGSEGV, getattr(signal, "SIGBUS", 0)}
 
 #: One frame: function, file name, line number.
 Frame = tuple[str, str, int]
@@ -161,9 +168,7 @@ class MemrayTracer:
         threading.settrace(None)
         threading.setprofile(None)
         try:
-            thread = threading.Thread(target=enter, name="nbmem-enter", daemon=True)
-            thread.start()
-            thread.join()
+            _run_while_this_thread_waits(enter)
         finally:
             threading.settrace(hooks[0])
             if not self._entered:
@@ -266,6 +271,34 @@ class MemrayTracer:
         if self._directory is not None:
             self._directory.cleanup()
             self._directory = None
+
+
+def _run_while_this_thread_waits(work: Callable[[], None]) -> None:
+    """Run on a thread of its own; this one runs nothing meanwhile, not even a signal's handler.
+
+    While memray (1.20) is entered, it takes down the frames of all threads and only then watches their ends.
+    A frame that ends between the two stays in its books, and is read after it was freed: the process crashes.
+    So from before the thread begins until the work is done, this one is in a single call of C.
+    """
+    done = _thread.allocate_lock()
+    done.acquire()
+
+    def run() -> None:
+        try:
+            work()
+        finally:
+            done.release()
+
+    start = functools.partial(_thread.start_new_thread, run, ())
+    blocked = hasattr(signal, "pthread_sigmask")
+    if blocked:  # a signal would end the wait for the lock, for its handler to run
+        previous = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals() - _FATAL_SIGNALS)
+    try:
+        call: Any = operator.call
+        deque(map(call, (start, done.acquire)), maxlen=0)
+    finally:
+        if blocked:
+            signal.pthread_sigmask(signal.SIG_SETMASK, previous)
 
 
 def _has_profile_function() -> bool:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
 STORM = """
 import gc, os, random, signal, sys, threading, time
 import nbmem
@@ -48,7 +50,7 @@ handler = signal.getsignal(signal.SIGINT)
 thread = threading.Thread(target=storm); thread.start()
 interrupted = finished = 0
 end = time.monotonic() + 4
-while time.monotonic() < end:
+while time.monotonic() < end or min(interrupted, finished) <= 5:
     try:
         once()
         finished += 1
@@ -71,3 +73,48 @@ def test_a_storm_of_interrupts_leaves_everything_as_it_was() -> None:
     )
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout.split() == ["True", "True", "None", "None", "0", "[]", "True", "1"]
+
+
+ENTERED = """
+import os, random, signal, sys, threading
+from nbmem.tracing.allocations import MemrayTracer
+
+def handler(number, frame):
+    for each in range(random.randrange(200)):
+        len(str(each))
+
+signal.signal(signal.SIGUSR1, handler)
+sys.setswitchinterval(1e-5)
+stop = threading.Event()
+def storm():
+    while not stop.wait(random.random() * 0.002):
+        os.kill(os.getpid(), signal.SIGUSR1)
+
+def allocate():
+    return [bytearray(30_000) for _ in range(50)]
+
+thread = threading.Thread(target=storm)
+thread.start()
+callers = set()
+for _ in range(100):
+    tracer = MemrayTracer(objects=False)
+    tracer.start()
+    allocate()
+    tracer.stop()
+    for stack in tracer.read(0).stacks:
+        names = [function for function, _, _ in stack.frames]
+        if "allocate" in names:
+            callers.update(names[names.index("allocate") + 1:])
+stop.set()
+thread.join()
+print(callers)
+"""
+
+
+def test_frames_that_ended_while_allocations_began_to_be_traced_call_nothing_any_more() -> None:
+    pytest.importorskip("memray")
+    done = subprocess.run(
+        [sys.executable, "-c", ENTERED], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout == "{'<module>'}\n"
