@@ -14,6 +14,8 @@ from nbmem.heap.frames import code_of
 from nbmem.heap.releases import Reference
 from nbmem.heap.typenames import name_of
 
+#: Stands for what is not there.
+NOTHING: Any = object()
 UNDERSCORES = ("_", "__", "___")
 _NUMBERED = re.compile(r"_(\d{1,9})")
 _ERRORS = ("last_exc", "last_value", "last_traceback", "last_type")
@@ -45,12 +47,12 @@ class Place:
         ``Out``, ``hidden``, ``name``, ``hook``, ``last``, ``running``.
     key : int or str
     holder : object
-        What refers to it.
+        What refers to it; not told of the last result, whose references are counted.
     """
 
     kind: str
     key: Any
-    holder: Any
+    holder: Any = None
 
 
 def is_everybodys(value: object) -> bool:
@@ -78,7 +80,7 @@ def displayed(shell: Any) -> Iterator[tuple[Place, Any]]:
         yield Place("hook", name, _holder(hook)), _attribute(hook, name)
     # no local name for the result: references to it are counted
     if shell.last_execution_result is not None:
-        yield Place("last", "result", _holder_of_last(shell)), shell.last_execution_result.result
+        yield Place("last", "result"), shell.last_execution_result.result
     if hook.exec_result is not None and hook.exec_result is not shell.last_execution_result:
         yield Place("running", "result", _holder(hook.exec_result)), hook.exec_result.result
 
@@ -93,11 +95,11 @@ def is_notebooks(shell: Any, name: object, value: object) -> bool:
     if type(name) is not str:
         return False
     if name in UNDERSCORES:
-        return _attribute(shell.displayhook, name, shell) is value
+        return _attribute(shell.displayhook, name, NOTHING) is value
     if not is_number(name):
         return False
-    shown = shell.history_manager.output_hist.get(int(name[1:]), shell)
-    return shown is value or shell.user_ns_hidden.get(name, shell) is value
+    shown = shell.history_manager.output_hist.get(int(name[1:]), NOTHING)
+    return shown is value or shell.user_ns_hidden.get(name, NOTHING) is value
 
 
 def let_go_of_output(shell: Any, place: Place) -> None:
@@ -112,38 +114,31 @@ def let_go_of_output(shell: Any, place: Place) -> None:
         place.holder.pop(place.key, None)
 
 
-def _holder_of_last(shell: Any) -> Any:
-    """Give what refers to what the last result holds, or, where others have that result, to the result."""
-    if _is_shared(shell):
-        return _attribute(shell, "_trait_values")
-    return _holder(shell.last_execution_result)
-
-
-def _is_shared(shell: Any) -> bool:
+def is_result_shared(shell: Any) -> bool:
+    """Tell whether somebody besides the shell has the last result; before anything here refers to it."""
     # the shell's, and the argument's
     return sys.getrefcount(shell.last_execution_result) > 2
 
 
-def _of_last(shell: Any, value: object) -> Reference:
-    """Refer to what the last result holds."""
-    if _is_shared(shell):
-        return Reference(_holder_of_last(shell), shell.last_execution_result)
-    return Reference(_holder_of_last(shell), value)
+def _of_last(shell: Any, value: object, *, shared: bool) -> Reference:
+    """Refer to what the last result holds; where others have that result, to the result."""
+    last = shell.last_execution_result
+    return Reference(_attribute(shell, "_trait_values"), last) if shared else Reference(_holder(last), value)
 
 
 def _change_result(shell: Any, which: str, *fields: str) -> None:
     """Clear fields of a cell's result; somebody else's copy stays as it is."""
-    if which == "last" and _is_shared(shell):
+    if which == "last" and is_result_shared(shell):
         shell.last_execution_result = copy.copy(shell.last_execution_result)
     result = shell.last_execution_result if which == "last" else shell.displayhook.exec_result
     for name in fields:
         setattr(result, name, None)
 
 
-def reference_of(shell: Any, place: Place, value: object) -> Reference:
-    """Refer from a place to what lies there."""
+def reference_of(shell: Any, place: Place, value: object, *, shared: bool) -> Reference:
+    """Refer from a place to what lies there; ``shared``: as of :func:`is_result_shared`."""
     if place.kind == "last":
-        return _of_last(shell, value)
+        return _of_last(shell, value, shared=shared)
     return Reference(place.holder, value, 1 if place.kind in ("name", "hidden", "hook", "Out") else None)
 
 
@@ -166,8 +161,8 @@ def command_of(places: list[Place]) -> str:
 # -- the last error --
 
 
-def errors(shell: Any) -> list[Reference]:
-    """List the references to the last error."""
+def errors(shell: Any, *, shared: bool) -> list[Reference]:
+    """List the references to the last error; ``shared``: as of :func:`is_result_shared`."""
     own = vars(sys)
     found = [Reference(own, own.get(name)) for name in _ERRORS]
     if shell is not None:
@@ -180,7 +175,7 @@ def errors(shell: Any) -> list[Reference]:
         for name in _OF_RESULT:
             value = getattr(shell.last_execution_result, name, None)
             if value is not None:
-                found.append(_of_last(shell, value))
+                found.append(_of_last(shell, value, shared=shared))
     return [each for each in found if each.below is not None and not isinstance(each.below, type)]
 
 

@@ -197,7 +197,7 @@ class _Releasing:
             for target in self._targets:
                 for name in target.names:
                     self._namespace.pop(name, None)
-                    if shell is not None and shell.user_ns_hidden.get(name, shell) is target.value:
+                    if shell is not None and shell.user_ns_hidden.get(name, kept.NOTHING) is target.value:
                         del shell.user_ns_hidden[name]
                 for place in target.places:
                     kept.let_go_of_output(shell, place)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from types import FrameType
+from types import FrameType, ModuleType
 from typing import Any
 
 from nbmem._units import format_count
@@ -69,6 +69,7 @@ class Weighing:
         self._outputs: list[tuple[str, str, Any, Bundle]] = []
         self._figures: list[tuple[Any, Any, Bundle]] = []
         self._top = Bundle()
+        self._shared = shell is not None and kept.is_result_shared(shell)
         self._heap = capture()
         known = known_by_name(frame)
         self._place = known.get("place", place_of)
@@ -100,11 +101,12 @@ class Weighing:
         for target in self._targets:
             bundle = Bundle([Reference(self._namespace, target.value, 1) for _ in target.names])
             bundle.references += [
-                kept.reference_of(self._shell, place, target.value) for place in target.places
+                kept.reference_of(self._shell, place, target.value, shared=self._shared)
+                for place in target.places
             ]
             named.add(id(target.value))
             self._of_targets.append(bundle)
-        errors = kept.errors(self._shell)
+        errors = kept.errors(self._shell, shared=self._shared)
         if "errors" not in self.wanted and self._is_held_by(errors):
             self.wanted.add("errors")
             self.notes.append("the last error holds it too: that is let go of as a whole")
@@ -119,6 +121,7 @@ class Weighing:
 
     def _is_held_by(self, errors: Sequence[Reference]) -> bool:
         values = [target.value for target in self._targets if not kept.is_everybodys(target.value)]
+        values = [value for value in values if not issubclass(type(value), ModuleType)]
         if not values or not errors:
             return False
         addresses = self._heap.addresses[own_reach(self._heap, errors, self._scene)]
@@ -134,7 +137,9 @@ class Weighing:
             if value is not None and id(value) not in named and not (type(value) is str and not value):
                 found.setdefault(id(value), (value, []))[1].append(place)
         for value, places in found.values():
-            part = Bundle([kept.reference_of(self._shell, place, value) for place in places])
+            part = Bundle(
+                [kept.reference_of(self._shell, place, value, shared=self._shared) for place in places]
+            )
             bundle.parts.append(part)
             self._outputs.append((kept.title_of(places), kept.command_of(places), value, part))
         return bundle
@@ -204,7 +209,7 @@ class Weighing:
         parts = tuple(
             Part(
                 "figure", f"figure {number}", "", 1, weights.freed_bytes(part),
-                self._held_by(_figure_of(manager), part if alone else self._top) if row < _MOST_NAMED else (),
+                self._held_by(manager, part if alone else self._top) if row < _MOST_NAMED else (),
                 f"import matplotlib.pyplot as plt; plt.close({number!r})",
             )
             for row, (number, manager, part) in enumerate(self._figures)
@@ -262,7 +267,3 @@ class Weighing:
 
     def _ways(self, value: Any, gone: Bundle, most: int) -> list[RootPath]:
         return paths_left(self._scene, self._weights, gone, value, self._place, most)
-
-
-def _figure_of(manager: Any) -> Any:
-    return getattr(getattr(manager, "canvas", None), "figure", manager)

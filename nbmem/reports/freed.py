@@ -21,6 +21,8 @@ _STATES = {
     "would": "dry run, nothing is released; it would free",
     "done": "released",
 }
+#: What nobody holds.
+LEFTOVERS = ("garbage", "malloc")
 _COMMAND = "to release it"
 #: Rows of one kind that are shown.
 _MOST = 10
@@ -109,7 +111,7 @@ class Freed:
             return ["there is nothing to release"]
         phrases = [f"{_STATES[data.state]} {format_bytes(data.freed_bytes)}"]
         if data.state == "could":
-            more = [part for part in data.parts if part.kind in ("garbage", "malloc")]
+            more = [part for part in data.parts if part.kind in LEFTOVERS]
             phrases += [f"{format_bytes(part.freed_bytes)} {part.name}" for part in more]
         if data.python_bytes is not None:
             phrases.append(f"back to Python {format_bytes(data.python_bytes)}")
@@ -117,11 +119,20 @@ class Freed:
             phrases.append(f"back to the system {format_bytes(data.system_bytes)}")
         return [*phrases, f"resident now {format_bytes(data.resident_bytes)}"]
 
+    def _is_told(self, part: Part) -> bool:
+        """Tell whether it is told below what holds an object."""
+        return bool(self.data.survivors) and any(part is whole for whole in self.data.parts)
+
     def _remarks(self) -> Iterator[str]:
         for whole in self.data.parts:
             together = whole.freed_bytes - sum(part.freed_bytes for part in whole.parts)
             if whole.parts and together > 0:
                 yield f"{whole.name} share {format_bytes(together)}: that goes with the last of them"
+        apart = self.data.freed_bytes - sum(
+            part.freed_bytes for part in self.data.parts if part.kind not in LEFTOVERS
+        )
+        if apart > 0 and len(self.data.parts) > 1:
+            yield f"{format_bytes(apart)} go only with several of these together: they share it"
         yield from (f"note: {note}" for note in self.data.notes)
 
     def to_text(self, width: int = 120) -> str:
@@ -141,7 +152,7 @@ class Freed:
             for name, part in rows:
                 line = f"{_size(part):>11}  {_cut(printable(name), wide):<{wide}}"
                 out.append(f"{line}  {printable(part.command) if plan else ''}".rstrip())
-                if part.held_by:
+                if part.held_by and not self._is_told(part):
                     out.append(_cut(f"{'':>11}    still held by {printable(_held(part))}", width))
         for each in self.data.survivors:
             out += ["", printable(_alive(each))]
@@ -164,7 +175,9 @@ class Freed:
             head += f'<th style="{left}">what</th><th style="{left}">type</th>'
             head += f'<th style="{left}">still held by</th>'
             head += f'<th style="{left}">{_COMMAND}</th>' if plan else ""
-            body = "".join(_row_html(name, part, most, plan=plan) for name, part in rows)
+            body = "".join(
+                _row_html(name, part, most, plan=plan, told=self._is_told(part)) for name, part in rows
+            )
             parts.append(
                 '<table style="font-size:90%;border-collapse:collapse;margin:4px 0"><thead><tr>'
                 f"{head}</tr></thead><tbody>{body}</tbody></table>"
@@ -221,7 +234,7 @@ def _alive(survivor: Survivor) -> str:
     return f"{found}; what holds it could not be found" if not survivor.paths else f"{found}, held by"
 
 
-def _row_html(name: str, part: Part, most: int, *, plan: bool) -> str:
+def _row_html(name: str, part: Part, most: int, *, plan: bool, told: bool) -> str:
     text = f"{SOURCE}max-width:280px;"
     indent = "padding-left:22px;" if name.startswith("  ") else ""
     kind = part.type.rpartition(".")[2]
@@ -230,7 +243,7 @@ def _row_html(name: str, part: Part, most: int, *, plan: bool) -> str:
     cells = f'<td style="{CELL}">{_size(part)}{bar(part.freed_bytes, most, NET)}</td>'
     cells += f'<td style="{text}{indent}" title="{label}">{label}</td>'
     cells += f'<td style="{text}" title="{full}">{escape(printable(kind))}</td>'
-    cells += f'<td style="{wrap}">{escape(printable(_held(part)))}</td>'
+    cells += f'<td style="{wrap}">{escape(printable("" if told else _held(part)))}</td>'
     if plan:
         code = (
             f'<code style="user-select:all">{escape(printable(part.command))}</code>' if part.command else ""
