@@ -229,7 +229,8 @@ def figures() -> list[tuple[Any, Reference]]:
 
 def close_figures() -> None:
     """Close all figures of pyplot's."""
-    sys.modules["matplotlib._pylab_helpers"].Gcf.destroy_all()
+    if figures():
+        sys.modules["matplotlib._pylab_helpers"].Gcf.destroy_all()
 
 
 def widgets() -> list[Reference]:

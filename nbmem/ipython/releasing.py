@@ -137,12 +137,14 @@ class _Releasing:
     def look(self, *, nothing: bool) -> Release:
         """Tell what could be released, or what would be; change nothing."""
         from nbmem.heap.released import Release
+        from nbmem.process.allocators import releasable_bytes
         from nbmem.process.resident import resident_bytes
 
+        free = releasable_bytes() if nothing else 0
         weighing = self._weigh()
         parts = weighing.parts(alone=nothing)
         if nothing:
-            parts += weighing.leftovers()
+            parts += weighing.leftovers(free)
         survivors = [weighing.survivor(each, _MOST_PATHS) for each in self._lasting(weighing)]
         return Release(
             "could" if nothing else "would", parts, weighing.freed_bytes, None, None, resident_bytes(),
@@ -202,7 +204,7 @@ class _Releasing:
                 for place in target.places:
                     kept.let_go_of_output(shell, place)
             if "outputs" in self._wanted and shell is not None:
-                for place, _ in kept.displayed(shell):
+                for place, _ in list(kept.displayed(shell)):
                     kept.let_go_of_output(shell, place)
             if "errors" in self._wanted:
                 kept.let_go_of_errors(shell)

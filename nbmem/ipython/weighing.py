@@ -18,7 +18,6 @@ from nbmem.heap.typenames import name_of
 from nbmem.ipython import kept
 from nbmem.ipython.holders import known_by_name
 from nbmem.ipython.targets import Target
-from nbmem.process.allocators import releasable_bytes
 
 KINDS = ("outputs", "errors", "figures", "widgets")
 #: Rows of one kind of which it is told who else holds the object, and ways that are told of each.
@@ -222,14 +221,13 @@ class Weighing:
         freed = self._weights.freed_bytes(bundle)
         return Part("widget", name, "", count, freed, (), self._flag("widgets"))
 
-    def leftovers(self) -> tuple[Part, ...]:
-        """Tell of what nobody holds: garbage, and what malloc keeps for later."""
+    def leftovers(self, free: int) -> tuple[Part, ...]:
+        """Tell of what nobody holds: garbage, and what malloc keeps for later, as it was before the look."""
         found = []
         garbage = garbage_bytes(self._heap)
         if garbage:
             name = "garbage that waits for the collector"
             found.append(Part("garbage", name, "", 1, garbage, (), "import gc; gc.collect()"))
-        free = releasable_bytes()
         if free >= _LEAST_FREE:
             command = "import ctypes; ctypes.CDLL(None).malloc_trim(0)"
             found.append(Part("malloc", "free memory that malloc keeps, about", "", 1, free, (), command))

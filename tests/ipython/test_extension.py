@@ -114,6 +114,7 @@ def test_flags_are_completed(kernel: Kernel) -> None:
     assert complete("%memwatch on --q") == ["--quiet"]
     assert complete("%memvars --s") == ["--sort"]
     assert "-d" in complete("%memsize -")
+    assert complete("%memfree --d") == ["--dry-run"]
     assert complete("%%memtrace --stacks -f ")[:1] != ["-s"]
 
 
