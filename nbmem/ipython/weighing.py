@@ -69,8 +69,9 @@ class Weighing:
         self._figures: list[tuple[Any, Any, Bundle]] = []
         self._top = Bundle()
         self._shared = shell is not None and kept.is_result_shared(shell)
-        self._heap = capture()
+        # before the capture: without the native part, looking at attributes makes the dicts that hold them
         known = known_by_name(frame)
+        self._heap = capture()
         self._place = known.get("place", place_of)
         deleted = {name for target in targets for name in target.names}
         self._scene = Scene(
