@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from nbmem.heap.registry import register_type
     from nbmem.ipython.holders import root_paths, type_paths
     from nbmem.ipython.notebook import variables
+    from nbmem.ipython.releasing import free
     from nbmem.reports.celltrace import CellTrace
+    from nbmem.reports.freed import Freed
     from nbmem.reports.heapdiff import HeapDiff
     from nbmem.reports.history import SessionReport, history, session
     from nbmem.reports.limit import MemoryLimit, limit
@@ -40,6 +42,7 @@ __all__ = [
     "AlreadyRunning",
     "BadArgument",
     "CellTrace",
+    "Freed",
     "HeapDiff",
     "HeapSnapshot",
     "LineProfile",
@@ -53,6 +56,7 @@ __all__ = [
     "RootPaths",
     "SessionReport",
     "TypePaths",
+    "free",
     "history",
     "limit",
     "memit",
@@ -84,6 +88,8 @@ _PLACES = {
     "trace": "nbmem.reports.recording",
     "RootPaths": "nbmem.reports.rootpaths",
     "root_paths": "nbmem.ipython.holders",
+    "Freed": "nbmem.reports.freed",
+    "free": "nbmem.ipython.releasing",
     "HeapDiff": "nbmem.reports.heapdiff",
     "HeapSnapshot": "nbmem.reports.snapshot",
     "snapshot": "nbmem.reports.snapshot",

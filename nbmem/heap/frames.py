@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from types import AsyncGeneratorType, CodeType, CoroutineType, FrameType, GeneratorType
 from typing import TYPE_CHECKING, Any
 
+from nbmem.heap.own import is_own
+
 if TYPE_CHECKING:
     from nbmem.heap._frames import AVAILABLE, exit_callbacks, frame_address, frame_locals
 else:
@@ -84,16 +86,25 @@ def line_of(value: Any, *, raised: int | None = None) -> int:
 
 
 def live_frames() -> dict[int, tuple[FrameType, int]]:
-    """List the frames that run in all threads, by the addresses of their nodes: frame object and thread."""
+    """List the frames that run in all threads, by the addresses of their nodes: frame object and thread.
+
+    nbmem's own are left out. They are no roots, and one that held itself would keep what it holds alive.
+    """
     found: dict[int, tuple[FrameType, int]] = {}
     for thread, top in sys._current_frames().items():
         frame: FrameType | None = top
         while frame is not None:
             address = frame_address(frame)
-            if address:
+            if address and not _is_own(frame):
                 found[address] = frame, thread
             frame = frame.f_back
+    del top  # it is this very frame
     return found
+
+
+def _is_own(frame: FrameType) -> bool:
+    name = frame.f_globals.get("__name__")
+    return type(name) is str and is_own(name)
 
 
 def thread_name(ident: int) -> str:

@@ -219,7 +219,7 @@ def is_class_by_name(kind: type) -> bool:
 def outer_frames(namespace: dict[str, Any]) -> list[FrameType]:
     """List the frames of this thread outside of all that run in a namespace: those that run the notebook."""
     frames: list[FrameType] = []
-    frame: FrameType | None = sys._getframe()
+    frame: FrameType | None = sys._getframe(1)  # not this one: it would hold itself
     inside = -1
     while frame is not None:
         if frame.f_globals is namespace:

@@ -8,10 +8,21 @@ from typing import Any
 from IPython.core.completer import SimpleCompletion, context_matcher
 
 from nbmem.ipython import traced
-from nbmem.ipython.magics import memit, memlimit, memsize, memsnap, memvars, memwatch, mprun, refchain
+from nbmem.ipython.magics import (
+    memfree,
+    memit,
+    memlimit,
+    memsize,
+    memsnap,
+    memvars,
+    memwatch,
+    mprun,
+    refchain,
+)
 
 _FLAGS = {
     "%%memtrace": traced.FLAGS,
+    "%memfree": memfree.FLAGS,
     "%memit": memit.FLAGS,
     "%%memit": memit.FLAGS,
     "%memwatch": memwatch.FLAGS,

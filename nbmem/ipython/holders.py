@@ -22,7 +22,7 @@ def look(value: object, *, title: str, asked: str | None, most: int, frame: Fram
     from nbmem.heap.rootpaths import find_root_paths
     from nbmem.reports.rootpaths import RootPaths
 
-    known = _known(frame)
+    known = known_by_name(frame)
     # not **known: a call of that kind keeps the object in a tuple that nobody can see
     found = find_root_paths(
         value,
@@ -42,10 +42,10 @@ def look_at_type(kind: type | str, *, most: int, frame: FrameType | None) -> Typ
     from nbmem.heap.rootgroups import find_groups
     from nbmem.reports.typepaths import TypePaths
 
-    return TypePaths(find_groups(kind, most=most, **_known(frame)))
+    return TypePaths(find_groups(kind, most=most, **known_by_name(frame)))
 
 
-def _known(frame: FrameType | None) -> dict[str, Any]:
+def known_by_name(frame: FrameType | None) -> dict[str, Any]:
     """Collect what has a name: the notebook's, or outside of notebooks that of the caller's module."""
     from nbmem.heap.paths import SPREAD
     from nbmem.heap.roots import Root

@@ -111,6 +111,37 @@ def release_free_memory() -> None:
         function(0)
 
 
+def releasable_bytes() -> int:
+    """Estimate what :func:`release_free_memory` would give back: free in malloc's heap, and resident.
+
+    0 where it cannot be told. ``fordblks`` alone does not tell: it also counts what was given back before.
+    """
+    counters = malloc_counters()
+    if counters is None or _malloc_trim() is None:
+        return 0
+    resident = 0
+    try:
+        with open("/proc/self/smaps", "rb") as file:
+            inside = False
+            for line in file:
+                if line[:1] in b"0123456789abcdef":
+                    inside = line.rstrip().endswith(b"[heap]")
+                elif inside and line.startswith(b"Rss:"):
+                    resident += int(line.split()[1]) * 1024
+    except OSError:
+        return 0
+    return max(min(counters.free_bytes, resident - counters.in_use_bytes), 0)
+
+
+def bytes_in_use() -> int | None:
+    """Add up what malloc and pymalloc have handed out; None where neither tells."""
+    malloc, small = malloc_counters(), pymalloc_counters()
+    if malloc is None and small is None:
+        return None
+    total = 0 if malloc is None else malloc.in_use_bytes + malloc.mapped_bytes
+    return total + (0 if small is None else small.in_use_bytes)
+
+
 def pymalloc_counters() -> PymallocCounters | None:
     """Read pymalloc's counters; None where Python runs on another allocator.
 

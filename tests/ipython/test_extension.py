@@ -90,9 +90,9 @@ def test_public_names_are_these() -> None:
     import nbmem
 
     assert sorted(nbmem.__all__) == [
-        "AlreadyRunning", "BadArgument", "CellTrace", "HeapDiff", "HeapSnapshot", "LineProfile", "MemitResult", "MemoryLimit",
-        "MemoryLimitExceeded", "MemoryLimitInterrupt", "NbmemError", "NotMeasured", "ObjectSize", "SessionReport", "history",
-        "limit", "memit", "profile_lines", "register_type", "session", "sizeof", "snapshot", "trace", "variables",
+        "AlreadyRunning", "BadArgument", "CellTrace", "Freed", "HeapDiff", "HeapSnapshot", "LineProfile", "MemitResult", "MemoryLimit",
+        "MemoryLimitExceeded", "MemoryLimitInterrupt", "NbmemError", "NotMeasured", "ObjectSize", "RootPaths", "SessionReport", "TypePaths", "free", "history",
+        "limit", "memit", "profile_lines", "register_type", "root_paths", "session", "sizeof", "snapshot", "trace", "type_paths", "variables",
     ]  # fmt: skip
     for name in nbmem.__all__:
         assert getattr(nbmem, name) is not None
@@ -114,6 +114,7 @@ def test_flags_are_completed(kernel: Kernel) -> None:
     assert complete("%memwatch on --q") == ["--quiet"]
     assert complete("%memvars --s") == ["--sort"]
     assert "-d" in complete("%memsize -")
+    assert complete("%memfree --d") == ["--dry-run"]
     assert complete("%%memtrace --stacks -f ")[:1] != ["-s"]
 
 

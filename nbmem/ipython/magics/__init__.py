@@ -6,6 +6,7 @@ from typing import Any
 
 from IPython.core.magic import Magics
 
+from nbmem.ipython.magics.memfree import MemfreeMagics
 from nbmem.ipython.magics.memit import MemitMagics
 from nbmem.ipython.magics.memlimit import MemlimitMagics
 from nbmem.ipython.magics.memsize import MemsizeMagics
@@ -30,4 +31,5 @@ def make_magics(shell: Any, session: NbMem) -> list[Magics]:
         MemvarsMagics(shell),
         MemsizeMagics(shell),
         RefchainMagics(shell),
+        MemfreeMagics(shell),
     ]
