@@ -13,6 +13,18 @@ cdef enum:
 cdef uint32_t UNSEEN = 0xFFFFFFFF
 
 
+cdef bint contains(const uint64_t[::1] cut, uint64_t wanted) noexcept nogil:
+    """Search by halves."""
+    cdef Py_ssize_t low = 0, high = cut.shape[0], middle
+    while low < high:
+        middle = (low + high) // 2
+        if cut[middle] < wanted:
+            low = middle + 1
+        else:
+            high = middle
+    return low < cut.shape[0] and cut[low] == wanted
+
+
 def climb(
     const uint32_t[::1] indptr,
     const uint32_t[::1] indices,
@@ -26,12 +38,11 @@ def climb(
     double[::1] ways,
     uint32_t[:, ::1] found,
 ):
-    """See ``paths.climb``; ``below`` comes filled with ``UNSEEN``. Returns how many were found."""
+    """See ``paths.climb``; ``cut`` is sorted, ``below`` comes filled with ``UNSEEN``. Returns how many were found."""
     cdef Py_ssize_t head = 0, tail = 1, count = 0, room = found.shape[0]
-    cdef Py_ssize_t at, i
+    cdef Py_ssize_t at
     cdef uint32_t node, above, last, deepest = UNSEEN
     cdef uint8_t mark
-    cdef bint is_cut
     with nogil:
         below[target] = target
         distance[target] = 0
@@ -49,12 +60,7 @@ def climb(
                 if mark & CLOSED or above == node:
                     continue
                 if mark & LOSES:
-                    is_cut = False
-                    for i in range(cut.shape[0]):
-                        if cut[i] == (<uint64_t>above << 32 | node):
-                            is_cut = True
-                            break
-                    if is_cut:
+                    if contains(cut, <uint64_t>above << 32 | node):
                         continue
                 if mark & SPREAD:
                     if above != last and count < room:
@@ -96,7 +102,6 @@ def descend(
     cdef Py_ssize_t at, i
     cdef uint32_t node, below
     cdef uint8_t mark
-    cdef bint is_cut
     with nogil:
         for i in range(starts.shape[0]):
             if above[starts[i]] == UNSEEN:
@@ -112,12 +117,7 @@ def descend(
                 if above[below] != UNSEEN or marks[below] & CLOSED:
                     continue
                 if mark & LOSES:
-                    is_cut = False
-                    for i in range(cut.shape[0]):
-                        if cut[i] == (<uint64_t>node << 32 | below):
-                            is_cut = True
-                            break
-                    if is_cut:
+                    if contains(cut, <uint64_t>node << 32 | below):
                         continue
                 above[below] = node
                 queue[tail] = below

@@ -77,6 +77,7 @@ cdef extern from "_objects.h":
     PyObject *nbmem_slot_name(void *, Py_ssize_t) noexcept
     PyObject *nbmem_slot_cell(void *, Py_ssize_t) noexcept
     PyObject *nbmem_frame_mapping(void *) noexcept
+    int nbmem_frame_line(void *) noexcept
     Py_ssize_t nbmem_exit_count() noexcept
     PyObject *nbmem_exit_part(Py_ssize_t, int) noexcept
 
@@ -87,6 +88,12 @@ AVAILABLE = bool(SEES_FRAMES)
 def frame_address(value):
     """Give the address of what a frame object stands for: that of its node while it runs."""
     return <uint64_t>nbmem_frame_of(<PyObject *>value)
+
+
+def frame_line(value):
+    """Tell the line that a generator or a coroutine has come to, without making its frame object; 0: it has ended."""
+    cdef void *frame = nbmem_frame_of(<PyObject *>value)
+    return 0 if frame == NULL else nbmem_frame_line(frame)
 
 
 def frame_locals(value):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from types import GetSetDescriptorType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 class_mro = type.__dict__["__mro__"].__get__
 class_namespace = type.__dict__["__dict__"].__get__
@@ -24,4 +24,17 @@ else:
             return None, []
 
 
-__all__ = ["attributes", "class_mro", "class_namespace"]
+
+
+def attribute_values(value: Any) -> tuple[dict[Any, Any], tuple[int, ...]]:
+    """Give the attributes of an instance by name, and the address of the dict that has them, if one does."""
+    try:
+        held, pairs = attributes(value)
+    except (TypeError, AttributeError):  # a getter that is not this object's
+        return {}, ()
+    if held is not None and issubclass(type(held), dict):
+        return held, (id(held),)
+    return dict(pairs), ()
+
+
+__all__ = ["attribute_values", "attributes", "class_mro", "class_namespace"]

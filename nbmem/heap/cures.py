@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-import gc
-import keyword
 import sys
 from collections import deque
 from collections.abc import Callable, Sequence
-from contextvars import ContextVar
 from dataclasses import dataclass
-from types import SimpleNamespace
+from types import FunctionType, SimpleNamespace
 from typing import Any
 
-from nbmem.heap.frames import SUSPENDABLE
+from nbmem.heap.attributes import class_namespace
+from nbmem.heap.belongings import counts_on, is_added, is_computed, is_inner, is_library, is_users, runs_code
 from nbmem.heap.hops import GONE, Hop
-from nbmem.heap.pathwords import expressions, literal
+from nbmem.heap.letgo import Case, find_way
+from nbmem.heap.pathwords import expressions, is_name, literal
 from nbmem.heap.roots import Root
-from nbmem.heap.typenames import module_of, name_of
+from nbmem.heap.typenames import module_of
 
 #: Up to so many keys are named one by one.
 _MOST_NAMED = 4
 #: As many references of the same name in a row are a chain.
 _LEAST_CHAIN = 4
 _ERRORS = ("__traceback__", "__context__", "__cause__")
-_FINALIZERS = "weakref.finalize._registry"
+#: Roots whose objects are the interpreter's or a library's.
+_FOREIGN = ("shell", "logger", "event loop", "thread", "task", "comm", "widget", "figure")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,34 +46,6 @@ class Cure:
     at: int
 
 
-@dataclass(frozen=True, slots=True)
-class Case:
-    """A path, and what is known besides.
-
-    Parameters
-    ----------
-    root : Root
-    hops : sequence of Hop
-        With their live objects.
-    asked : str or None
-        An expression that gives the last object.
-    names : sequence of str
-        Where the root is a namespace, the names by which it leads on.
-    namespace : dict
-        Where expressions are evaluated.
-    """
-
-    root: Root
-    hops: Sequence[Hop]
-    asked: str | None
-    names: Sequence[str]
-    namespace: dict[str, Any]
-
-    def last(self, number: int) -> bool:
-        """Tell whether a hop leads to the object itself."""
-        return number == len(self.hops) - 1
-
-
 def find_cure(case: Case) -> Cure:
     """Find what takes away the smallest thing that can be taken away without breaking anything.
 
@@ -81,7 +53,8 @@ def find_cure(case: Case) -> Cure:
     -----
     First what has a way of its own to let go: caches, generators, handlers. Then, from the object upwards, an
     entry of a container, an attribute of an instance of a class of the user's. What is inside of a library's
-    object, of a function or of a tuple is not touched if what holds that can be let go of.
+    object, of a function or of a tuple is not touched if what holds that can be let go of; if not, only what
+    the user put there.
     """
     root, hops = case.root, case.hops
     if root.cure:
@@ -89,25 +62,54 @@ def find_cure(case: Case) -> Cure:
     known = expressions(root, hops)
     numbers = range(len(hops) - 1, -1, -1)
     for number in numbers:
-        code = _special(case, number, known[number])
+        code = find_way(case, number, known[number])
         if code is not None:
             return Cure(_with_import(root, code), "", number)
     fallback: Cure | None = None
-    chain = _chain(hops)
+    chain, inside = _chain(hops), _inside(root, hops)
     for number in numbers:
         if number >= chain:  # nobody takes a list apart in the middle
+            continue
+        if number >= inside and (fallback is not None or not _was_put(hops[number])):
             continue
         code = _plain(case, number, known)
         if code is not None:
             found = Cure(_with_import(root, code), "", number)
-            if not _inside_library(hops[:number]):
+            if number < inside:
                 return found
-            fallback = fallback or found
+            fallback = found
     if fallback is not None:
         return fallback
     if root.kind == "exit callback":
         return _of_exit(case)
     return Cure("", root.advice or _no_way(root), -1)
+
+
+def _inside(root: Root, hops: Sequence[Hop]) -> int:
+    """Find the first hop that starts from, or from inside of, an object of a library's."""
+    if root.kind in _FOREIGN or (root.kind in {"module", "class"} and _is_foreign(root.imports)):
+        return 0
+    if root.kind not in {"variable", "module", "class"} and (root.value is GONE or counts_on(root.value)):
+        return 0
+    for number, hop in enumerate(hops):
+        # of errors and functions, see below
+        known = hop.parent is GONE or issubclass(type(hop.parent), (BaseException, FunctionType))
+        if hop.kind == "attribute" and not known and is_inner(hop.parent, hop.key):
+            return number
+        if hop.value is GONE or counts_on(hop.value):
+            return number + 1
+    return len(hops)
+
+
+def _is_foreign(module: str) -> bool:
+    return module == "builtins" or is_library(module)
+
+
+def _was_put(hop: Hop) -> bool:
+    """Tell whether it was the user who put what a hop leads to into a library's object."""
+    if hop.value is GONE or hop.parent is GONE or not is_users(hop.value):
+        return False
+    return hop.kind != "attribute" or not is_inner(hop.parent, hop.key)
 
 
 def _chain(hops: Sequence[Hop]) -> int:
@@ -128,72 +130,11 @@ def _with_import(root: Root, code: str) -> str:
     return code
 
 
-# -- what has a way of its own to let go --
-
-
-def _special(case: Case, number: int, holder: str | None) -> str | None:  # noqa: PLR0911
-    """Write how what holds a hop is asked to let go; None if it knows no such thing."""
-    hop = case.hops[number]
-    parent = hop.parent
-    if hop.kind == "context":
-        return _of_context(case, hop)
-    if parent is GONE or holder is None:
-        return None
-    if issubclass(type(parent), SUSPENDABLE):
-        return f"{holder}.close()" if hop.kind == "local" else None
-    for library, name, write in _SPECIAL:
-        kind = getattr(sys.modules.get(library), name, None)
-        if kind is not None and issubclass(type(parent), kind):
-            return write(case, number, holder)
-    if name_of(type(parent)) == "functools._lru_cache_wrapper":
-        return None if hop.kind == "attribute" else f"{holder}.cache_clear()"
-    if holder == _FINALIZERS:
-        values = list(dict.items(parent))
-        place = next((i for i, pair in enumerate(values) if any(each is hop.value for each in pair)), None)
-        return None if place is None else f"list({holder})[{place}].detach()"
-    return None
-
-
-def _of_context(case: Case, hop: Hop) -> str | None:
-    for name, value in list(case.namespace.items()):
-        if type(value) is ContextVar and value.name == hop.key and type(name) is str:
-            return f"{name}.set(None)" if case.root.kind == "context variable" else None
-    return None
-
-
-def _of_logger(case: Case, number: int, holder: str) -> str | None:
-    hop, following = case.hops[number], case.hops[number + 1 : number + 2]
-    method = {"handlers": "removeHandler", "filters": "removeFilter"}.get(str(hop.key))
-    if method is None or not following or following[0].kind != "index" or following[0].many:
-        return None
-    return f"{holder}.{method}({holder}.{hop.key}[{following[0].key}])"
-
-
-def _of_handle(case: Case, number: int, holder: str) -> str | None:
-    return f"{holder}.cancel()"
-
-
-def _of_thread_local(case: Case, number: int, holder: str) -> str | None:
-    hop = case.hops[number]
-    dicts = [each for each in gc.get_referents(hop.parent) if type(each) is dict]
-    if hop.kind != "attribute" or sum(map(len, dicts)) != 1 or not _is_name(hop.key):
-        return None  # it may be another thread's
-    return f"del {holder}.{hop.key}"
-
-
-# Of libraries that may not be loaded.
-_SPECIAL: tuple[tuple[str, str, Callable[[Case, int, str], str | None]], ...] = (
-    ("logging", "Logger", _of_logger),
-    ("asyncio.events", "Handle", _of_handle),
-    ("_thread", "_local", _of_thread_local),
-)
-
-
 def _of_exit(case: Case) -> Cure:
     """Write how an exit callback is taken back: by a name that its function has."""
     for _, function in case.root.cuts[:1]:
         for name, value in list(case.namespace.items()):
-            if value is function and type(name) is str and _is_name(name):
+            if value is function and type(name) is str and is_name(name):
                 return Cure(f"import atexit; atexit.unregister({name})", "", -1)
         owner = getattr(function, "__self__", None) if type(function).__name__ == "method" else None
         names = [name for name, value in list(case.namespace.items()) if value is owner and type(name) is str]
@@ -221,25 +162,33 @@ def _plain(case: Case, number: int, known: Sequence[str | None]) -> str | None:
     for known_kind, write in _PLAIN:
         if issubclass(kind, known_kind):
             return write(holder, hop, asked)
-    if hop.kind == "base":
-        return f"{holder} = {holder}.copy()"
+    if hop.kind == "key":  # of what is a mapping to those who look at it
+        return _of_entry(holder, hop)
     deletable = issubclass(kind, SimpleNamespace) or module_of(kind) not in {"builtins", "functools", ""}
-    if hop.kind == "attribute" and _is_name(hop.key) and deletable:
-        return f"del {holder}.{hop.key}"
-    return None
+    if hop.kind != "attribute" or not is_name(hop.key) or not deletable:
+        return None
+    if runs_code(hop.parent, deleting=True) or is_computed(hop.parent, hop.key):
+        return None
+    return f"del {holder}.{hop.key}"
 
 
 def _of_names(case: Case) -> str | None:
-    if case.root.kind == "module" and is_library(case.root.imports):
+    root, names = case.root, case.names
+    if not all(map(is_name, names)):
         return None
-    bound = [f"{case.root.code}{name}" for name in case.names]
-    return f"del {', '.join(bound)}" if all(map(_is_name, case.names)) else None
+    if root.kind == "module" and _is_foreign(root.imports):
+        held = vars(sys.modules[root.imports])
+        # hooks: excepthook has __excepthook__ beside it
+        if all(f"__{name}__" in held for name in names):
+            return "; ".join(f"{root.code}{name} = {root.code}__{name}__" for name in names)
+        if not all(is_added(root.imports, name) for name in names):
+            return None
+    return f"del {', '.join(f'{root.code}{name}' for name in names)}"
 
 
 def _of_mapping(holder: str, hop: Hop, asked: str | None) -> str | None:
-    text = literal(hop.key)
     if hop.kind == "key itself" or (hop.kind == "key" and not hop.many):
-        return f"del {holder}[{text}]" if text else None
+        return _of_entry(holder, hop)
     if hop.kind != "key":
         return None
     if asked is None:
@@ -251,6 +200,15 @@ def _of_mapping(holder: str, hop: Hop, asked: str | None) -> str | None:
     if len(keys) == dict.__len__(hop.parent):
         return f"{holder}.clear()"
     return f"for key in [key for key, each in {holder}.items() if each is {asked}]: del {holder}[key]"
+
+
+def _of_entry(holder: str, hop: Hop) -> str | None:
+    text = literal(hop.key)
+    if text is not None:
+        return f"del {holder}[{text}]"
+    if issubclass(type(hop.parent), dict) and dict.__len__(hop.parent) == 1:
+        return f"{holder}.clear()"
+    return f"del {holder}[next(key for key in {holder} if id(key) == {id(hop.key)})]"
 
 
 def _of_list(holder: str, hop: Hop, asked: str | None) -> str | None:
@@ -276,13 +234,16 @@ def _of_set(holder: str, hop: Hop, asked: str | None) -> str | None:
 def _of_error(holder: str, hop: Hop, asked: str | None) -> str | None:
     if hop.kind == "attribute" and hop.key in _ERRORS:
         return f"{holder}.{hop.key} = None"
-    return f"del {holder}.{hop.key}" if hop.between and _is_name(hop.key) else None
+    return f"del {holder}.{hop.key}" if hop.between and is_name(hop.key) else None
 
 
 def _of_class(holder: str, hop: Hop, asked: str | None) -> str | None:
-    held = type.__dict__["__dict__"].__get__(hop.parent)
+    held = class_namespace(hop.parent)
     own = type(hop.key) is str and hop.key in held and held[hop.key] is hop.value
-    return f"del {holder}.{hop.key}" if own and _is_name(hop.key) else None
+    if not own or not is_name(hop.key):
+        return None
+    module = module_of(hop.parent)
+    return f"del {holder}.{hop.key}" if not _is_foreign(module) or is_added(module, hop.key) else None
 
 
 _PLAIN: tuple[tuple[Any, Callable[[str, Hop, str | None], str | None]], ...] = (
@@ -307,36 +268,9 @@ def _from_each(hops: Sequence[Hop], number: int, known: Sequence[str | None]) ->
     if hop.kind == "key" and issubclass(type(hop.parent), dict):
         text = literal(hop.key)
         return f"for each in {each}: each.pop({text}, None)" if text else None
-    if hop.kind == "attribute" and _is_name(hop.key) and module_of(type(hop.parent)) != "builtins":
+    if hop.kind == "attribute" and is_name(hop.key) and module_of(type(hop.parent)) != "builtins":
         return f"for each in {each}: vars(each).pop({hop.key!r}, None)"
     return None
-
-
-def _inside_library(hops: Sequence[Hop]) -> bool:
-    """Tell whether one of the objects on the way is a library's, which counts on what it holds."""
-    for hop in hops:
-        if hop.value is GONE:
-            return True
-        kind = type(hop.value)
-        if issubclass(kind, (dict, list, set, deque, type)):
-            continue
-        if is_library(module_of(kind)):
-            return True
-    return False
-
-
-def is_library(module: str) -> bool:
-    """Tell whether a module belongs to a library, not to the user; builtin types belong to everybody."""
-    if module in {"builtins", "types", "__main__", ""}:
-        return False
-    if module.partition(".")[0] in sys.stdlib_module_names:
-        return True
-    origin = getattr(sys.modules.get(module), "__file__", None)
-    return type(origin) is str and ("site-packages" in origin or "dist-packages" in origin)
-
-
-def _is_name(text: Any) -> bool:
-    return type(text) is str and text.isidentifier() and not keyword.iskeyword(text)
 
 
 def _no_way(root: Root) -> str:

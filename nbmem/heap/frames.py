@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 from nbmem.heap.own import is_own
 
 if TYPE_CHECKING:
-    from nbmem.heap._frames import AVAILABLE, exit_callbacks, frame_address, frame_locals
+    from nbmem.heap._frames import AVAILABLE, exit_callbacks, frame_address, frame_line, frame_locals
 else:
     try:
-        from nbmem.heap._frames import AVAILABLE, exit_callbacks, frame_address, frame_locals
+        from nbmem.heap._frames import AVAILABLE, exit_callbacks, frame_address, frame_line, frame_locals
     except ImportError:  # built without the native part
         AVAILABLE = False
 
@@ -78,11 +78,17 @@ def line_of(value: Any, *, raised: int | None = None) -> int:
     """Tell the line that a frame, a generator or a coroutine has come to."""
     if raised is not None:
         return raised
+    if AVAILABLE and type(value) is not FrameType:
+        return frame_line(value) or _first_line(value)
     frame = value if type(value) is FrameType else frame_of(value)
     if frame is None:
-        code = code_of(value)
-        return code.co_firstlineno if code is not None else 0
+        return _first_line(value)
     return frame.f_lineno or frame.f_code.co_firstlineno
+
+
+def _first_line(value: Any) -> int:
+    code = code_of(value)
+    return code.co_firstlineno if code is not None else 0
 
 
 def live_frames() -> dict[int, tuple[FrameType, int]]:

@@ -114,6 +114,8 @@ def _next(here: Any, ahead: Sequence[int]) -> tuple[str, Any, Any, int]:
             held = _own_dict(here)
             if held is not None and each is held:
                 return "attribute", "__dict__", each, 1
+            if each is type(here):
+                return "class", None, each, 1
             return "unnamed", None, each, 1
     return "unnamed", None, GONE, 1
 

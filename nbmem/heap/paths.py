@@ -80,7 +80,7 @@ def climb(
     -----
     Breadth first against the references: O(n + e) at worst, 20 bytes per node.
     """
-    removed = np.array([above << 32 | below for above, below in cut], np.uint64)
+    removed = np.sort(np.array([above << 32 | below for above, below in cut], np.uint64))
     marks = marks.copy()
     marks[target] = 0
     marks[(removed >> np.uint64(32)).astype(np.int64)] |= _LOSES
@@ -119,7 +119,7 @@ def descend(
     order : array of uint32
         The nodes that are reached, each after the one before it. O(n + e).
     """
-    removed = np.array([above << 32 | below for above, below in cut], np.uint64)
+    removed = np.sort(np.array([above << 32 | below for above, below in cut], np.uint64))
     marks = marks.copy()
     marks[(removed >> np.uint64(32)).astype(np.int64)] |= _LOSES
     above = np.full(len(heap), UNSEEN, np.uint32)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import keyword
 from collections.abc import Callable, Sequence
 from itertools import groupby
 from types import (
@@ -17,11 +18,12 @@ from types import (
 )
 from typing import Any
 
+from nbmem.heap.belongings import runs_code
 from nbmem.heap.frames import code_of, line_of
 from nbmem.heap.hops import GONE, Hop
 from nbmem.heap.references import MOST_LETTERS, short
 from nbmem.heap.roots import Root
-from nbmem.heap.typenames import name_of
+from nbmem.heap.typenames import module_of, name_of
 
 #: An expression longer than this is nobody's to type.
 MOST_CODE = 160
@@ -55,12 +57,18 @@ def literal(key: Any) -> str | None:
     return text if same else None
 
 
+def is_name(text: Any) -> bool:
+    """Tell whether something can stand as a name in source."""
+    return type(text) is str and text.isidentifier() and not keyword.iskeyword(text)
+
+
 def piece_of(hop: Hop) -> str | None:
     """Write the reference of a hop as it stands in an expression; None if Python has no word for it."""
     if hop.kind == "attribute":
         key = hop.key
-        known = type(key) is str and key.isidentifier() and len(key) <= MOST_LETTERS
-        return f".{key}" if known else None
+        if not is_name(key) or len(key) > MOST_LETTERS or (hop.parent is not GONE and runs_code(hop.parent)):
+            return None
+        return f".{key}"
     if hop.kind in ("key", "index"):
         if hop.many:
             return None
@@ -68,6 +76,8 @@ def piece_of(hop: Hop) -> str | None:
         return (
             f"[{text.strip('()') if type(hop.key) is tuple and len(hop.key) > 1 else text}]" if text else None
         )
+    if hop.kind == "field" and not hop.many:
+        return f"[{hop.key[0]!r}][{hop.key[1]}]"
     return ".base" if hop.kind == "base" else None
 
 
@@ -84,8 +94,9 @@ def expressions(root: Root, hops: Sequence[Hop]) -> list[str | None]:
     for number, hop in enumerate(hops):
         if code is not None:
             if number == 0 and _is_namespace(root):
-                bound = type(hop.key) is str and hop.kind == "key" and hop.key.isidentifier()
-                code = f"{code}{hop.key}" if bound else None
+                code = f"{code}{hop.key}" if hop.kind == "key" and is_name(hop.key) else None
+            elif hop.kind == "class":
+                code = f"type({code})"
             else:
                 piece = piece_of(hop)
                 code = None if piece is None else code + piece
@@ -151,11 +162,12 @@ def text_of(  # noqa: PLR0912  # one branch for each kind of reference
             continue
         if number == 0 and namespace and hop.kind == "key":
             said.begin(f"{root.code}{hop.key if type(hop.key) is str else short(hop.key)}", "")
-            if type(hop.key) is str and not hop.key.isidentifier():
+            if not is_name(hop.key):
                 said.begin(f"{root.name}[{short(hop.key)}]", "")
         elif hop.kind == "local":
             by = str(said) if anchor is None else anchor
-            said.begin(*_local(hop, by, line, place, same=root.value is parent and root.kind == "frame"))
+            own = root.value is parent and root.kind == "frame"
+            said.begin(*_local(hop, by, line, place, running=f"{root.where}, running" if own else ""))
         elif hop.kind == "cell":
             said.begin(f"closure of {_function(parent)} (cell {short(hop.key)})", f", held by {said}")
         elif hop.kind == "context":
@@ -171,12 +183,14 @@ def text_of(  # noqa: PLR0912  # one branch for each kind of reference
             pass
         elif hop.kind == "unnamed" and number == 0 and root.kind == "task":
             continue
+        elif hop.kind == "class":
+            said.begin(f"type({said})", "")
         elif hop.kind == "element":
             said.begin(f"an element of {said}", "")
         elif hop.kind == "key itself":
             said.begin(f"a key of {said}", "")
         elif hop.kind == "unnamed":
-            said.begin(f"{said} → {kind}", "")
+            said.begin(f"{said} → {kind.removeprefix('__main__.')}", "")
         else:
             said.pieces.append(_piece(hop))
         anchor, line, cached = None, None, False
@@ -191,9 +205,13 @@ def _piece(hop: Hop) -> str:
     if hop.many and hop.kind in ("key", "index"):
         return "[*]"
     if hop.kind == "attribute":
+        if hop.key == "_attrs" and module_of(type(hop.parent)).startswith("pandas"):
+            return ".attrs"
         return f".{hop.key}" if type(hop.key) is str else f".{short(hop.key)}"
     if hop.kind == "base":
         return ".base"
+    if hop.kind == "field":
+        return f"[{hop.key[0]!r}][{'*' if hop.many else hop.key[1]}]"
     return f"[{short(hop.key)}]" if hop.kind == "key" else f"[{_index(hop.key)}]"
 
 
@@ -201,7 +219,7 @@ def _index(key: Any) -> str:
     return str(key) if type(key) is int else ", ".join(map(str, key))
 
 
-def _local(hop: Hop, by: str, line: int | None, place: Place, *, same: bool) -> tuple[str, str]:
+def _local(hop: Hop, by: str, line: int | None, place: Place, *, running: str) -> tuple[str, str]:
     frame = hop.parent
     code = code_of(frame)
     what = f"local {hop.key!r}" if hop.key else "a value in use"
@@ -209,7 +227,7 @@ def _local(hop: Hop, by: str, line: int | None, place: Place, *, same: bool) -> 
         return what, f", held by {by}"
     where = f" at {place(code.co_filename)} line {line_of(frame, raised=line)}"
     if type(frame) is FrameType:
-        held = ", running" if same else f", kept by {by}"
+        held = running or f", kept by {by}"
         return what, f" of {_named(code)}{where}{held}"
     return what, f" of {_KINDS[type(frame)]}{_named(code)}, suspended{where}, held by {by}"
 

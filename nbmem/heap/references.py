@@ -10,7 +10,6 @@ from __future__ import annotations
 import _thread
 import contextvars
 import gc
-import sys
 from collections import deque
 from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass
@@ -18,7 +17,6 @@ from types import (
     CellType,
     FrameType,
     FunctionType,
-    GetSetDescriptorType,
     MemberDescriptorType,
     MethodType,
     ModuleType,
@@ -28,7 +26,7 @@ from typing import Any
 
 from nbmem.heap.attributes import attributes, class_mro, class_namespace
 from nbmem.heap.frames import SUSPENDABLE, locals_of
-from nbmem.heap.typenames import module_of
+from nbmem.heap.libraryreferences import library_links
 
 #: Keys and the like are cut to so many characters.
 MOST_LETTERS = 60
@@ -36,7 +34,6 @@ MOST_LETTERS = 60
 _module_dict: Callable[[Any], dict[str, Any]] = vars(ModuleType)["__dict__"].__get__
 Wanted = Container[int] | None
 _ATOMS = (str, int, float, complex, bool, type(None))
-_PANDAS_INTERNALS = "pandas._libs.internals"
 _FUNCTION_PARTS = ("__code__", "__defaults__", "__kwdefaults__")
 _EXCEPTION_PARTS = ("args", "__traceback__", "__cause__", "__context__")
 
@@ -48,7 +45,8 @@ class Reference:
     Parameters
     ----------
     kind : str
-        ``attribute``, ``key`` (the value of one), ``key itself``, ``index``, ``element`` (of a set),
+        ``attribute``, ``key`` (the value of one), ``key itself``, ``index``, ``field`` (of a structured array:
+        its name and the index), ``element`` (of a set), ``class`` (an instance's),
         ``cell`` (a variable of an enclosing function), ``local`` (of a frame, a generator, a coroutine),
         ``context`` (the value of a context variable), ``base`` (of a view); ``inner``: the last step of a
         longer way; ``unnamed``.
@@ -111,11 +109,8 @@ def links(source: Any, wanted: Container[int] | None = None) -> Iterator[Link]:
     for known, part in _PARTS:
         if issubclass(kind, known):
             yield from part(source, wanted)
-    numpy = sys.modules.get("numpy")
-    if numpy is not None and issubclass(kind, getattr(numpy, "ndarray", ())):
-        yield from _of_array(numpy, source, wanted)
-    if "pandas" in sys.modules:
-        yield from _of_manager(source, kind)
+    for found in library_links(source, kind, wanted):
+        yield Link(*found)
     yield from _of_instance(source, kind)
 
 
@@ -182,7 +177,9 @@ _TEXTS: dict[str, Callable[[Any], str]] = {
     "key": lambda key: f"[{short(key)}]",
     "key itself": lambda key: f"{{{short(key)}}}",
     "index": lambda key: f"[{key}]" if type(key) is int else f"[{', '.join(map(str, key))}]",
+    "field": lambda key: f"[{short(key[0])}][{key[1]}]",
     "element": lambda key: "{…}",
+    "class": lambda key: ".__class__",
     "cell": lambda key: f"(variable {key})",
     "local": lambda key: f"(local {key})" if key else "(a value in use)",
     "context": lambda key: f"(context variable {key})",
@@ -256,6 +253,14 @@ def _of_class(source: Any, wanted: Wanted) -> Iterator[Link]:
     yield Link("attribute", "__mro__", class_mro(source))
 
 
+def _of_memoryview(source: Any, wanted: Wanted) -> Iterator[Link]:
+    buffers = tuple(id(each) for each in gc.get_referents(source) if type(each).__name__ == "managedbuffer")
+    try:
+        yield Link("attribute", "obj", vars(memoryview)["obj"].__get__(source), buffers)
+    except ValueError:  # released
+        return
+
+
 def _of_exception(source: Any, wanted: Wanted) -> Iterator[Link]:
     for name in _EXCEPTION_PARTS:
         part = vars(BaseException)[name].__get__(source)
@@ -301,6 +306,7 @@ _PARTS: tuple[tuple[Any, Callable[[Any, Wanted], Iterator[Link]]], ...] = (
     (CellType, _of_cell),
     (ModuleType, _of_module),
     (type, _of_class),
+    (memoryview, _of_memoryview),
     (BaseException, _of_exception),
     (TracebackType, _of_traceback),
     ((FrameType, *SUSPENDABLE), _of_frame),
@@ -319,7 +325,7 @@ _PLAIN: dict[int, Callable[[Any, Wanted], Iterator[Link]]] = {
     **{id(atom): lambda source, wanted: iter(()) for atom in _ATOMS},
 }
 
-# -- of instances and numpy's arrays --
+# -- of instances --
 
 
 def _of_instance(source: Any, kind: type) -> Iterator[Link]:
@@ -343,36 +349,3 @@ def _of_instance(source: Any, kind: type) -> Iterator[Link]:
                     continue
                 if not issubclass(type(value), _ATOMS):
                     yield Link("attribute", name, value)
-
-
-def _of_manager(source: Any, kind: type) -> Iterator[Link]:
-    """Go through the parts of what a DataFrame keeps: C code of pandas', known to be harmless."""
-    for base in class_mro(kind):
-        if module_of(base) == _PANDAS_INTERNALS:
-            for name in ("blocks", "axes", "values", "refs"):
-                member = class_namespace(base).get(name)
-                if type(member) is GetSetDescriptorType:
-                    yield Link("attribute", name, member.__get__(source))
-
-
-def _of_array(numpy: Any, source: Any, wanted: Wanted) -> Iterator[Link]:
-    members = numpy.ndarray
-    base = members.base.__get__(source)
-    if base is not None:
-        yield Link("base", None, base)
-    dtype = members.dtype.__get__(source)
-    if dtype.hasobject and dtype.names is None and members.flags.__get__(source).owndata:
-        shape = members.shape.__get__(source)
-        plain = len(shape) == 1
-        for number, value in enumerate(members.flat.__get__(source)):
-            if wanted is not None and id(value) not in wanted:
-                continue
-            yield Link("index", number if plain else _place(number, shape), value)
-
-
-def _place(number: int, shape: tuple[int, ...]) -> tuple[int, ...]:
-    place = []
-    for length in reversed(shape):
-        number, at = divmod(number, length)
-        place.append(at)
-    return tuple(reversed(place))

@@ -2,132 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from itertools import pairwise
 from types import FrameType
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from nbmem.heap.answers import Deletion, Holding, RootPath, Step
 from nbmem.heap.capture import capture
-from nbmem.heap.cures import Case, Cure, find_cure
+from nbmem.heap.cures import Cure, find_cure
+from nbmem.heap.deletion import find_deletion
+from nbmem.heap.dominators import reachable_from
 from nbmem.heap.graph import IMMORTAL, INTERNED
 from nbmem.heap.hops import GONE, Hop, follow
+from nbmem.heap.letgo import Case
 from nbmem.heap.paths import ALSO, SPREAD, Way
 from nbmem.heap.pathwords import Place, place_of, text_of
 from nbmem.heap.references import Link
 from nbmem.heap.roots import Root
 from nbmem.heap.scene import Scene
-from nbmem.heap.shapes import Shape, shape_of
+from nbmem.heap.shapes import shape_of
 from nbmem.heap.typenames import name_of
 from nbmem.heap.verdicts import statuses
 
+__all__ = ["Deletion", "Holding", "RootPath", "Step", "find_root_paths", "path_of"]
+
 #: Rounds of looking for more paths after those found are cut.
 _MOST_ROUNDS = 6
+#: Paths that are told of beside another.
+_MOST_ALSO = 8
 
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One object on a path; it refers to nothing of the user's.
-
-    Parameters
-    ----------
-    reference : str
-        How the one before refers to it: ``['2019']``, ``.frame``, ``(local x)``; empty for the first.
-    type : str
-    shallow_bytes, retained_bytes : int
-    status : str
-        ``expected`` to live, ``suspect``, or ``held``: it should be gone, and is not.
-    reason : str
-    suspect : bool
-        Whether the reference that leads here may be the one too many.
-    cut : bool
-        Whether it is the one that the cure takes away.
-    address : int
-    """
-
-    reference: str
-    type: str
-    shallow_bytes: int
-    retained_bytes: int
-    status: str
-    reason: str
-    suspect: bool
-    cut: bool
-    address: int
-
-
-@dataclass(frozen=True, slots=True)
-class RootPath:
-    """One way by which something holds an object.
-
-    Parameters
-    ----------
-    kind : str
-        What it begins with; see ``Root``.
-    root : str
-        That, in words.
-    text : str
-        The whole path in one line.
-    steps : tuple of Step
-        From the root down to the object.
-    count : int
-        How many ways there are that differ only by an index or a key, or are as short.
-    cure : str
-        What to type so that it holds no longer; empty if there is nothing.
-    advice : str
-        Why not, or what the cure does besides.
-    asked : bool
-        Whether it is only the name by which the object was asked for.
-    also : tuple of str
-        Paths of other roots that go through the reference that the cure takes away.
-    """
-
-    kind: str
-    root: str
-    text: str
-    steps: tuple[Step, ...]
-    count: int
-    cure: str
-    advice: str
-    asked: bool = False
-    also: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Holding:
-    """Who holds an object.
-
-    Parameters
-    ----------
-    type : str
-    shape : tuple of int or None
-    shallow_bytes, retained_bytes : int
-    refcount : int
-        Without the references of the look itself.
-    paths : tuple of RootPath
-        The nearest named roots first, what only native code holds last, and the name that was asked by.
-    freed_bytes : int
-        What is freed when all the cures are done, and the name that was asked by is deleted.
-    is_freed : bool
-        Whether the object itself goes then.
-    state : str
-        ``held``, ``garbage`` (it waits for the collector), ``temporary`` (only this look holds it),
-        ``immortal``, ``interned``.
-    notes : tuple of str
-        What could not be seen.
-    """
-
-    type: str
-    shape: Shape | None
-    shallow_bytes: int
-    retained_bytes: int
-    refcount: int
-    paths: tuple[RootPath, ...]
-    freed_bytes: int
-    is_freed: bool
-    state: str
-    notes: tuple[str, ...] = ()
+Pairs = Counter[tuple[int, int]]
 
 
 def find_root_paths(
@@ -216,7 +125,8 @@ class _Search:
             and dict.get(scene.namespace, self.asked, GONE) is value
         )
         self._done: set[int] = set()
-        self._cures: set[str] = set()
+        self._cured: Pairs = Counter()
+        self._cures: dict[str, int] = {}
 
     def close_name(self, frame: FrameType | None) -> None:
         """Let the local of the asking frame that was named be no answer."""
@@ -235,42 +145,71 @@ class _Search:
             found += new
             if not new or len(found) >= most or not self._is_reached():
                 break
+            self._cures = dict.fromkeys(self._cures, most)  # those of this round are found no more
         found.sort(key=lambda path: path.kind == "native code")
-        asked = self._asked()
-        still = self._without_name()
+        state = self._state()
+        still = self._still(self._cured)
         is_freed = not still[self.node] and bool(heap.living[self.node])
-        freed = int(heap.shallow_bytes[heap.living & ~still].sum()) if is_freed else 0
+        if state == "held":
+            freed = int(heap.shallow_bytes[heap.living & ~still].sum()) if is_freed else 0
+            retained = int(heap.retained_bytes[self.node])
+        else:  # what goes with it
+            freed = retained = self._led_to()
         return Holding(
             type=heap.type_of(self.node),
             shape=shape_of(self.value),
             shallow_bytes=int(heap.shallow_bytes[self.node]),
-            retained_bytes=int(heap.retained_bytes[self.node]),
+            retained_bytes=retained,
             refcount=self._refcount(),
-            paths=(*found[:most], *asked),
+            paths=(*found[:most], *self._asked()),
             freed_bytes=freed,
             is_freed=is_freed,
-            state=self._state(),
+            state=state,
             notes=scene.heap.notes,
+            deletion=self._deletion(),
         )
 
-    def _without_name(self) -> Any:
-        pair = (self._space, self.node)
-        if self._is_variable and self._space is not None:
-            self.scene.cut.add((self._space, self.node))
+    def _led_to(self) -> int:
+        """Sum what only an object leads to that nothing holds."""
+        heap = self.heap
+        reached = reachable_from(heap.indptr, heap.indices, np.array([self.node], np.uint32))
+        return int(heap.shallow_bytes[reached & ~heap.living].sum())
+
+    def _deletion(self) -> Deletion | None:
+        if not self._is_variable or self._space is None or not self.heap.living[self.node]:
+            return None
+
+        def text_of_way(way: Way) -> str:
+            root = self.scene.root_of(way.nodes[0])
+            names = self._names(root, way) or []
+            return self.path_of(way, root, names)[0].text
+
+        return find_deletion(self.scene, self.node, self._still(Counter()), self._of_name(), text_of_way)
+
+    def _of_name(self) -> set[tuple[int, int]]:
+        """Give the references that go with the name that was asked by."""
         # what the frame that asks holds by that name goes when it ends
-        frames = {pair for pair in self.scene.told if pair[1] == self.node and self._is_frame(pair[0])}
-        self.scene.cut |= frames
-        try:
-            return self.scene.still_reached()
-        finally:
-            self.scene.cut -= {pair, *frames}
+        pairs = {pair for pair in self.scene.told if pair[1] == self.node and self._is_frame(pair[0])}
+        if self._is_variable and self._space is not None:
+            names = self.scene.names(self._space, self.node)
+            if names in ([], [self.asked]):  # those of outputs go by the cure of these
+                pairs.add((self._space, self.node))
+        return pairs
+
+    def _still(self, gone: Pairs) -> NDArray[np.bool_]:
+        """(n,) array: what is still reached without some references and the name that was asked by."""
+        released = {below: count for (above, below), count in gone.items() if above < 0}
+        cut = self._of_name().union(pair for pair in gone if pair[0] >= 0)
+        return self.scene.still_reached(cut, released)
 
     def _is_frame(self, node: int) -> bool:
         root = self.scene.roots.get(node)
         return root is not None and root.kind == "frame"
 
     def _is_reached(self) -> bool:
-        return bool(self._without_name()[self.node])
+        gone = Counter(dict.fromkeys(self.scene.cut, 1))
+        gone.update({(-1, node): count for node, count in self.scene.released.items()})
+        return bool(self._still(gone)[self.node])
 
     def _refcount(self) -> int:
         heap = self.heap
@@ -295,39 +234,45 @@ class _Search:
     def _round(self, most: int) -> list[RootPath]:
         """Search once: one path for each root, the nearest first; then their cures count as done."""
         scene = self.scene
-        found: list[RootPath] = []
-        cuts: dict[tuple[int, int], int] = {}
-        places: dict[frozenset[tuple[int, int]], int] = {}
+        found: list[tuple[RootPath, Way]] = []
+        gone: Pairs = Counter()
+        places: dict[tuple[int, int], int] = {}
         for way in self._ways(most):
+            if len(found) >= most:
+                break
             root = scene.root_of(way.nodes[0])
             names = self._names(root, way)
             if way.nodes[0] in self._done or names is None:
                 continue
-            if root.mark == ALSO:
-                self._done.add(way.nodes[0])
             path, pairs = self.path_of(way, root, names)
-            key = frozenset(pairs)
-            if path.cure and (path.cure in self._cures or key in places):
-                # another way through what the same cure takes away
-                other = places.get(key)
-                if other is not None and path.text != found[other].text:
-                    found[other] = replace(found[other], also=(*found[other].also, path.text))
-            else:
-                places[key] = len(found)
-                found.append(path)
-                self._cures.add(path.cure)
-            for pair in pairs:
-                cuts[pair] = cuts.get(pair, 0) + 1
-        for (above, below), count in cuts.items():
+            place = _place_of(way, places)
+            if path.cure and path.cure in self._cures:
+                place = self._cures[path.cure] if place is None else place
+            if place is not None:  # another way through what the same cure takes away
+                if place < len(found):
+                    found[place] = _beside(*found[place], path)
+                gone.update(pairs)
+                self._cured.update(pairs if path.cure in self._cures else ())
+                continue
+            if root.mark == ALSO and path.cut_at_root:
+                self._done.add(way.nodes[0])
+            if path.cure:
+                places.update(dict.fromkeys(pairs, len(found)))
+                self._cures[path.cure] = len(found)
+                self._cured.update(pairs)
+            found.append((path, way))
+            gone.update(pairs)
+        for (above, below), count in gone.items():
             if above < 0:
                 scene.released[below] = scene.released.get(below, 0) + count
             else:
                 scene.cut.add((above, below))
-        return found
+        return _merged(found, places)
 
     def _ways(self, most: int) -> list[Way]:
         scene, node = self.scene, self.node
         ways = scene.ways_to(node, most=most + len(self._done))
+        ways.sort(key=lambda way: not scene.is_named(way.nodes[0]))
         itself = scene.roots.get(node)
         if itself is not None and itself.mark == ALSO:
             return [Way((node,), (), ()), *ways]
@@ -346,7 +291,7 @@ class _Search:
 
     def path_of(
         self, way: Way, root: Root, names: Sequence[str], *, beside: Sequence[int] | None = None
-    ) -> tuple[RootPath, list[tuple[int, int]]]:
+    ) -> tuple[RootPath, Pairs]:
         """Put a path into words, and find what its cure takes away."""
         heap = self.heap
         hops = follow(heap, root.value, way.nodes, way.counts, beside)
@@ -356,32 +301,34 @@ class _Search:
         cure = find_cure(case)
         text = text_of(root, hops, [heap.type_of(hop.node) for hop in hops], self.place)
         if root.kind == "native code":
-            text = f"{heap.type_of(way.nodes[0])}{text.removeprefix(root.name)}, held by {root.name}"
+            text = f"{heap.type_of(way.nodes[0]).removeprefix('__main__.')}{text.removeprefix(root.name)}, held by {root.name}"
         if len(names) > 1:
             text += f"  (also {', '.join(names[1:4])}{', …' if len(names) > 4 else ''})"
         steps = self._steps(root, way.nodes[0], hops, cure)
         # of a namespace's names each counts as a way
         count = (*way.counts, 1, 1)[1 if names else 0]
-        path = RootPath(root.kind, root.name, text, steps, count, cure.code, cure.advice)
+        path = RootPath(
+            root.kind, root.name, text, steps, count, cure.code, cure.advice, cut_at_root=cure.at < 0
+        )
         return path, self._pairs_of(root, way, hops, cure)
 
-    def _pairs_of(self, root: Root, way: Way, hops: Sequence[Hop], cure: Cure) -> list[tuple[int, int]]:
-        """List the references that a cure takes away; where there is none, where the path begins."""
+    def _pairs_of(self, root: Root, way: Way, hops: Sequence[Hop], cure: Cure) -> Pairs:
+        """Count the references that a cure takes away; where there is none, those where the path begins."""
         if cure.at < 0:
             pairs = self.scene.pairs(root.cuts)
-            if pairs:
-                return pairs
-            if root.mark == ALSO:
-                return [(-1, way.nodes[0])] * max(1, int(self.heap.surplus[way.nodes[0]]))
-            return [(way.nodes[0], way.nodes[1])] if len(way.nodes) > 1 else []
+            if not pairs and root.mark == ALSO:
+                return Counter({(-1, way.nodes[0]): max(1, int(self.heap.surplus[way.nodes[0]]))})
+            if not pairs and len(way.nodes) > 1:
+                return Counter([(way.nodes[0], way.nodes[1])])
+            return Counter(pairs)
         before = way.nodes[0] if cure.at == 0 else hops[cure.at - 1].node
         above = [before, *hops[cure.at].between][-1]
         below = hops[cure.at].node
         if hops[cure.at].many and below != self.node:  # the container is emptied
-            return [(above, each) for each in np.unique(self.heap.referents(above)).tolist()]
+            return Counter((above, each) for each in np.unique(self.heap.referents(above)).tolist())
         if any(hop.many for hop in hops[: cure.at]):
-            return self._alike(above, below)
-        return [(above, below)]
+            return Counter(self._alike(above, below))
+        return Counter([(above, below)])
 
     def _alike(self, above: int, below: int) -> list[tuple[int, int]]:
         """List the references of others of the same type to the same object."""
@@ -419,6 +366,30 @@ class _Search:
         hop = Hop(self.node, self.value, "key", self.asked, GONE)
         steps = self._steps(root, self._space, [hop], Cure("", "", 0))
         return [RootPath("variable", root.name, self.asked, steps, 1, f"del {self.asked}", "", asked=True)]
+
+
+def _place_of(way: Way, places: Mapping[tuple[int, int], int]) -> int | None:
+    """Find the path whose cure takes away a reference that a way goes through."""
+    if not places:
+        return None
+    return next((places[pair] for pair in pairwise(way.nodes) if pair in places), None)
+
+
+def _beside(path: RootPath, way: Way, other: RootPath) -> tuple[RootPath, Way]:
+    if other.text == path.text or other.text in path.also or len(path.also) >= _MOST_ALSO:
+        return path, way
+    return replace(path, also=(*path.also, other.text)), way
+
+
+def _merged(found: list[tuple[RootPath, Way]], places: Mapping[tuple[int, int], int]) -> list[RootPath]:
+    """Put paths without a cure beside those whose cure cuts them too."""
+    kept = dict(enumerate(found))
+    for number, (path, way) in enumerate(found):
+        place = None if path.cure else _place_of(way, places)
+        if place is not None:
+            kept[place] = _beside(*kept[place], path)
+            del kept[number]
+    return [path for path, _ in kept.values()]
 
 
 def path_of(scene: Scene, way: Way, beside: Sequence[int], place: Place) -> RootPath:

@@ -8,14 +8,18 @@ import threading
 import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass
-from types import BuiltinFunctionType, FrameType, FunctionType, MethodType, ModuleType
+from types import BuiltinFunctionType, CoroutineType, FrameType, FunctionType, MethodType, ModuleType
 from typing import Any
 
+from nbmem.heap.belongings import is_library_file
 from nbmem.heap.ends import module_namespaces
 from nbmem.heap.frames import exit_callbacks, live_frames, thread_name
 from nbmem.heap.own import namespace_of
 from nbmem.heap.paths import ALSO, END, SPREAD
 from nbmem.heap.typenames import module_of, name_of
+
+#: A task of a longer name is not spoken of in a cure.
+_MOST_TITLE = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +31,7 @@ class Root:
     value : object
         It, as it stands in the heap.
     kind : str
-        ``variable``, ``output``, ``error``, ``figure``, ``widget``, ``module``, ``class``, ``frame``,
+        ``variable``, ``output``, ``error``, ``figure``, ``widget``, ``comm``, ``module``, ``class``, ``frame``,
         ``thread``, ``task``, ``context variable``, ``logger``, ``event loop``, ``exit callback``,
         ``signal handler``, ``trace function``, ``shell``, ``native code``.
     name : str
@@ -48,6 +52,8 @@ class Root:
         root's own, and no way is looked for beyond them.
     address : int
         Of its node, where that stands for no object; 0: that of ``value``.
+    where : str
+        Of a running frame: in which thread.
     """
 
     value: Any
@@ -60,6 +66,7 @@ class Root:
     advice: str = ""
     cuts: tuple[tuple[Any, Any], ...] = ()
     address: int = 0
+    where: str = ""
 
 
 def interpreter_roots() -> list[Root]:
@@ -108,6 +115,7 @@ def _of_frames() -> Iterator[Root]:
             f"{name}(){where}, running",
             advice=f"until {name}() ends{where}",
             address=address,
+            where=where,
         )
 
 
@@ -140,15 +148,14 @@ def _of_asyncio() -> Iterator[Root]:
             if task is None or module_of(kind) not in {"_asyncio", "asyncio.tasks"} or task.done():
                 continue
             title = task.get_name()
+            code = f"next(task for task in asyncio.all_tasks() if task.get_name() == {title!r})"
+            running = task.get_coro()
+            ours = type(running) is CoroutineType and not is_library_file(running.cr_code.co_filename)
             yield Root(
-                task,
-                "task",
-                f"the task {title!r} of asyncio",
-                f"next(task for task in asyncio.all_tasks() if task.get_name() == {title!r})",
-                "asyncio",
-                cure=f"next(task for task in asyncio.all_tasks() if task.get_name() == {title!r}).cancel()",
-                advice="it is still to be run; cancelling ends it",
-            )
+                task, "task", f"the task {title!r} of asyncio", code, "asyncio",
+                cure=f"{code}.cancel()" if ours and len(title) <= _MOST_TITLE else "",
+                advice="it is still to be run" + ("; cancelling ends it" if ours else ": a library's"),
+            )  # fmt: skip
 
 
 def _of_native() -> Iterator[Root]:
@@ -171,7 +178,8 @@ def _of_native() -> Iterator[Root]:
                 f"signal.getsignal({code})",
                 "signal",
                 mark=ALSO,
-                cure=f"signal.signal({code}, signal.SIG_DFL)",
+                # what it gives back is not to be displayed
+                cure=f"signal.signal({code}, signal.SIG_DFL);",
                 cuts=((None, handler),),
             )
     for name in ("trace", "profile"):

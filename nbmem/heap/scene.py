@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextvars
 import gc
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -145,17 +145,30 @@ class Scene:
         starts = [np.array(named, np.uint32), native.astype(np.uint32)]
         return descend(self.heap, starts, marks, cut=self.told)
 
-    def still_reached(self) -> NDArray[np.bool_]:
-        """(n,) array: what some root reaches when all is gone that is looked on as gone."""
+    def still_reached(
+        self, cut: Iterable[tuple[int, int]], released: Mapping[int, int]
+    ) -> NDArray[np.bool_]:
+        """(n,) array: what some root reaches without these references, and those from outside that are released."""
         heap = self.heap
+        gone = np.sort(np.array([above << 32 | below for above, below in cut], np.uint64))
+        above = np.unique((gone >> np.uint64(32)).astype(np.int64))
         indices = heap.indices.copy()
-        for above, below in self.cut:
-            row = indices[int(heap.indptr[above]) : int(heap.indptr[above + 1])]
-            row[row == below] = above  # a reference to itself is none
+        starts, counts = heap.indptr[above].astype(np.int64), np.diff(heap.indptr)[above].astype(np.int64)
+        at = np.arange(int(counts.sum())) + np.repeat(starts - (np.cumsum(counts) - counts), counts)
+        sources = np.repeat(above, counts)
+        lost = np.isin(sources.astype(np.uint64) << np.uint64(32) | indices[at], gone)
+        indices[at[lost]] = sources[lost]  # a reference to itself is none
         surplus = heap.surplus.copy()
-        for node, count in self.released.items():
+        for node, count in released.items():
             surplus[node] -= count
         return reachable_from(heap.indptr, indices, np.flatnonzero(surplus > 0).astype(np.uint32))
+
+    def is_named(self, node: int) -> bool:
+        """Tell whether a path that begins here begins with something that has a name."""
+        heap = self.heap
+        if node in self.roots or int(heap.addresses[node]) in self.classes:
+            return True
+        return heap.type_of(node) in {RUNNING_FRAME, _CONTEXT}
 
     # -- names
 
@@ -203,8 +216,9 @@ class Scene:
 
     def _live(self, node: int) -> Any:
         """Find the live object of a node, if the collector knows it."""
-        address = int(self.heap.addresses[node])
-        return next((each for each in gc.get_objects() if id(each) == address), GONE)
+        known = gc.get_objects()
+        at = np.flatnonzero(np.fromiter(map(id, known), np.uint64, len(known)) == self.heap.addresses[node])
+        return known[int(at[0])] if len(at) else GONE
 
 
 def _of_class(kind: type) -> Root:

@@ -28,6 +28,7 @@ _OVER = {
     "output": "it was displayed, and is kept to be asked for again",
     "error": "the error is over; it is kept for %debug",
     "figure": "pyplot keeps figures until they are closed",
+    "comm": "comms are kept until they are closed",
     "widget": "ipywidgets keeps widgets until they are closed",
 }
 

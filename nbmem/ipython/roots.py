@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any
 
-from nbmem.heap.attributes import attributes
+from nbmem.heap.attributes import attribute_values, attributes
 from nbmem.heap.paths import ALSO, END, SPREAD
 from nbmem.heap.roots import Root
+from nbmem.heap.typenames import name_of
 
 _UNDERSCORES = ("_", "__", "___")
 _EVERYBODYS = (type, ModuleType, FunctionType, BuiltinFunctionType, int, str, bool, float, type(None))
@@ -90,16 +91,22 @@ def output_holders(shell: Any) -> list[Any]:
 
 def _of_outputs(shell: Any, outputs: dict[str, Any]) -> Iterator[Root]:
     holders = output_holders(shell)
+    named = {id(value) for name, value in list(shell.user_ns.items()) if not is_output_name(name)}
     seen: set[int] = set()
     for code, value in outputs.items():
         if issubclass(type(value), _EVERYBODYS) or id(value) in seen:
             continue
         seen.add(id(value))
-        name = code if code.startswith("Out") else f"output {code}"
-        short = code if not code.startswith("get_ipython()") else "--outputs"
+        is_listed = code.startswith("Out")
+        name = code if is_listed or code.startswith("get_ipython()") else f"output {code}"
+        if code in shell.user_ns_hidden and shell.user_ns.get(code) is not value:
+            name += ", hidden by IPython"
+        # where it has no name besides, those that IPython gave it go too
+        spaces = [] if id(value) in named else [shell.user_ns]
         yield Root(
-            value, "output", name, code, mark=ALSO,
-            cure=f"%memfree {short}", cuts=tuple((holder, value) for holder in holders),
+            value, "output", name, code if is_listed else None, mark=ALSO,
+            cure=f"%memfree {code if is_listed else '--outputs'}",
+            advice="" if is_listed else "it lets go of all that was displayed", cuts=tuple((holder, value) for holder in [*holders, *spaces]),
         )  # fmt: skip
 
 
@@ -135,11 +142,21 @@ def _of_widgets() -> Iterator[Root]:
     registry: dict[str, Any] = getattr(sys.modules.get("ipywidgets.widgets.widget"), "_instances", None) or {}
     manager: Any = getattr(sys.modules.get("comm"), "get_comm_manager", dict)()
     comms: dict[str, Any] = getattr(manager, "comms", {})
+    targets: dict[str, Any] = getattr(manager, "targets", {})
     for number, widget in list(registry.items()):
         comm = comms.get(number)
         cuts = [(registry, widget)]
         if comm is not None:
             cuts += [(comms, comm)]
         code = f"import ipywidgets; ipywidgets.widgets.widget._instances[{number!r}].close()"
-        name = f"ipywidgets' registry ({type(widget).__name__})"
+        name = f"ipywidgets' registry ({name_of(type(widget)).rpartition('.')[2]})"
         yield Root(widget, "widget", name, mark=ALSO, cure=code, cuts=tuple(cuts))
+    for number, comm in list(comms.items()):
+        if number not in registry:
+            target = attribute_values(comm)[0].get("target_name", "")
+            yield Root(
+                comm, "comm", f"the comm {target!r}" if type(target) is str else "a comm", mark=ALSO,
+                cure=f"import comm; comm.get_comm_manager().comms[{number!r}].close()", cuts=((comms, comm),),
+            )  # fmt: skip
+    if targets:
+        yield Root(targets, "comm", "the targets of comms", "comm.get_comm_manager().targets", "comm")

@@ -55,6 +55,19 @@ class RootPaths:
         return self.data.freed_bytes
 
     @property
+    def freed_if_deleted_bytes(self) -> int | None:
+        """What would come back if only the name was deleted that was asked by; None: it was asked by no name."""
+        return None if self.data.deletion is None else self.data.deletion.freed_bytes
+
+    @property
+    def rest_held_by(self) -> pd.DataFrame:
+        """What would hold the rest then: one row per holder, columns ``path``, ``bytes``."""
+        import pandas as pd
+
+        rows = () if self.data.deletion is None else self.data.deletion.held_by
+        return pd.DataFrame(rows, columns=pd.Index(["path", "bytes"])).astype({"bytes": "int64"})
+
+    @property
     def paths(self) -> pd.DataFrame:
         """One row per path, the nearest named root first.
 
@@ -114,6 +127,24 @@ class RootPaths:
             parts.append(f"all cures together free {format_bytes(data.freed_bytes)}")
         return parts
 
+    def deletion_line(self) -> str:
+        """Say what would come of deleting the name that was asked by; empty if there is nothing to say."""
+        found, named = self.data.deletion, [path for path in self.data.paths if path.asked]
+        if found is None or not named or (len(self.data.paths) == 1 and not found.rest_bytes):
+            return ""
+        cure, freed, rest = named[0].cure, found.freed_bytes, found.rest_bytes
+        if not rest:
+            return f"{cure} alone frees {format_bytes(freed)}"
+        held = ", ".join(
+            f"{text} ({format_bytes(size)})" if len(found.held_by) > 1 else text
+            for text, size in found.held_by
+        )
+        if not freed:
+            line, what = f"{cure} alone frees nothing of {format_bytes(rest)}", "all of it"
+        else:
+            line, what = f"{cure} alone frees {format_bytes(freed)} of {format_bytes(freed + rest)}", "the rest"
+        return f"{line}; {what} is held by {held}" if held else line
+
     def _heading(self) -> str:
         title = " ".join(self.title[:_MOST_TITLE].split()) + ("…" if len(self.title) > _MOST_TITLE else "")
         kind = self.data.type.rpartition(".")[2]
@@ -128,6 +159,8 @@ class RootPaths:
             Columns; what does not fit is cut.
         """
         out = [f"{self._heading()}: {' · '.join(self.headline())}"]
+        if self.deletion_line():
+            out.append(_cut(printable(self.deletion_line()), width))
         for number, path in enumerate(self.data.paths, 1):
             out += ["", _cut(f"{number:>2}  {printable(_what(path))}", width)]
             objects = through(path)
@@ -138,12 +171,16 @@ class RootPaths:
                 out.append(_cut(f"    also {printable(', '.join(path.also[:2]))}{more}", width))
             # a cure is there to be copied: it is never cut
             out.append(f"    {printable(cure_text(path))}")
+            if path.cure and path.advice:
+                out.append(_cut(f"    ({printable(path.advice)})", width))
         out += [printable(f"note: {note}") for note in self.data.notes]
         return "\n".join(out)
 
     def to_html(self) -> str:
         """Write the paths as static HTML; all text that comes from objects is escaped."""
         head = f"<b>{escape(self._heading())}</b> &nbsp;{escape(' · '.join(self.headline()))}"
+        if self.deletion_line():
+            head += f"<br>{escape(printable(self.deletion_line()))}"
         paths = "".join(path_html(number, path) for number, path in enumerate(self.data.paths, 1))
         notes = "".join(small(f"note: {note}") for note in self.data.notes)
         return f'<div class="nbmem"><p style="margin:4px 0">{head}</p>{paths}{notes}</div>'
@@ -206,6 +243,8 @@ def path_html(number: int, path: RootPath, remark: str = "") -> str:
         what += f' <span style="{FAINT}">also {escape(printable(", ".join(path.also[:3])))}</span>'
     if path.cure:
         cure = f'<code style="overflow-wrap:anywhere;user-select:all">{escape(printable(path.cure))}</code>'
+        if path.advice:
+            cure += f' <span style="{FAINT}">{escape(printable(path.advice))}</span>'
     else:
         cure = f'<span style="{FAINT}">no cure: {escape(printable(path.advice))}</span>'
     rows = "".join(_step_html(step) for step in path.steps)

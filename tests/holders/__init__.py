@@ -1,0 +1,1 @@
+"""Who holds it: cases, each in a real kernel."""
