@@ -1,4 +1,4 @@
-"""How objects of libraries refer to others, where that differs from how they lie in memory; see ``references``.
+"""How objects of libraries refer to others, where that is not how they lie in memory; see ``references``.
 
 Only C code of these libraries is called, which is known to be harmless.
 """

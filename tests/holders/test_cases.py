@@ -31,7 +31,8 @@ def kernels() -> Iterator[dict[bool, Kernel]]:
 def _kernel(kernels: dict[bool, Kernel], case: Case) -> Kernel:
     if bool(case.needs) not in kernels:
         kernels[bool(case.needs)] = Kernel()
-        prepare(kernels[bool(case.needs)])
+        libraries = ("numpy", "pandas", "ipywidgets", "matplotlib.pyplot") if case.needs else ()
+        prepare(kernels[bool(case.needs)], *libraries)
     return kernels[bool(case.needs)]
 
 
