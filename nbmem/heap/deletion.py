@@ -70,9 +70,7 @@ def _holders(
     above, _ = scene.ways_from_roots(gone)
     edge = edge[above[edge] != UNSEEN]
     first = _first(scene, above)[edge]
-    sizes = {
-        each: int(heap.retained_bytes[edge[first == each]].sum()) for each in np.unique(first).tolist()
-    }
+    sizes = {each: int(heap.retained_bytes[edge[first == each]].sum()) for each in np.unique(first).tolist()}
     found: list[tuple[str, int]] = []
     for each in sorted(sizes, key=lambda each: -sizes[each])[:_MOST_HOLDERS]:
         held = edge[first == each]

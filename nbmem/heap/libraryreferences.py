@@ -42,9 +42,7 @@ def _of_weak_keys(
             yield "key", key(), value, (*via, id(data))
 
 
-def _of_traits(
-    held: dict[str, Any], via: tuple[int, ...], wanted: Container[int] | None
-) -> Iterator[Found]:
+def _of_traits(held: dict[str, Any], via: tuple[int, ...], wanted: Container[int] | None) -> Iterator[Found]:
     values = held.get("_trait_values")
     if type(values) is dict:
         for name, value in list(values.items()):

@@ -148,9 +148,7 @@ class Scene:
         starts = [np.array(named, np.uint32), native.astype(np.uint32)]
         return descend(self.heap, starts, marks, cut=self.told.union(gone))
 
-    def still_reached(
-        self, cut: Iterable[tuple[int, int]], released: Mapping[int, int]
-    ) -> NDArray[np.bool_]:
+    def still_reached(self, cut: Iterable[tuple[int, int]], released: Mapping[int, int]) -> NDArray[np.bool_]:
         """(n,) array: what some root reaches without these references, and without those from outside."""
         heap = self.heap
         gone = np.sort(np.array([above << 32 | below for above, below in cut], np.uint64))

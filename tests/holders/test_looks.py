@@ -185,11 +185,12 @@ def test_a_look_makes_neither_frame_objects_nor_attribute_dicts(stage: Kernel) -
 
 
 def test_instances_of_a_type_are_grouped_by_what_holds_them(stage: Kernel) -> None:
-    run(stage, "first = [made() for _ in range(30)]\nsecond = {'a': {'b': made()}}\nclass Holder: pass\nHolder.kept = made()")
+    run(
+        stage,
+        "first = [made() for _ in range(30)]\nsecond = {'a': {'b': made()}}\nclass Holder: pass\nHolder.kept = made()",
+    )
     out = done(stage.run("found = nbmem.type_paths(Thing)\ndisplay(found)")).report
     found = stage.value("found.groups[['path', 'count']].values.tolist()")
     assert found[0] == ["first[*]", 30]
     assert sorted(found[1:]) == [["Holder.kept", 1], ["second['a']['b']", 1]]
     assert "first[*]   30 × retain" in out
-
-
