@@ -24,8 +24,6 @@ else:
             return None, []
 
 
-
-
 def attribute_values(value: Any) -> tuple[dict[Any, Any], tuple[int, ...]]:
     """Give the attributes of an instance by name, and the address of the dict that has them, if one does."""
     try:

@@ -150,7 +150,7 @@ def _of_exit(case: Case) -> Cure:
 # -- what can be taken out --
 
 
-def _plain(case: Case, number: int, known: Sequence[str | None]) -> str | None:
+def _plain(case: Case, number: int, known: Sequence[str | None]) -> str | None:  # noqa: PLR0911
     """Write what takes away one reference; None if that cannot be done."""
     hop, holder = case.hops[number], known[number]
     if number == 0 and case.names:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nbmem.heap.answers import Deletion
-from nbmem.heap.paths import ALSO, CLOSED, Way, climb, descend
+from nbmem.heap.paths import ALSO, CLOSED, SPREAD, UNSEEN, Way, descend, way_of_all
 from nbmem.heap.scene import Scene
 
 #: A rest that is smaller is not worth a word.
@@ -15,13 +16,15 @@ _LEAST_REST = 1024
 #: Holders that are named.
 _MOST_HOLDERS = 3
 
+Nodes = NDArray[np.uint32]
+
 
 def find_deletion(
     scene: Scene,
     node: int,
-    still: np.ndarray[tuple[int], np.dtype[np.bool_]],
+    still: NDArray[np.bool_],
     gone: set[tuple[int, int]],
-    text_of: Callable[[Way], str],
+    text_of: Callable[[Way, list[int]], str],
 ) -> Deletion:
     """Find out what would come of deleting a name.
 
@@ -35,11 +38,11 @@ def find_deletion(
     gone : set of (int, int)
         The references that go with it.
     text_of : callable
-        Puts a way into words.
+        Puts a way into words; the list has for each step how many objects there are that it could lead to.
 
     Notes
     -----
-    Classes, modules, namespaces and all else that has a name of its own are no part of the object.
+    Classes, modules, namespaces and all else that has a name of its own are no part of the object. O(n + e).
     """
     heap = scene.heap
     marks = np.where(scene.marks & ~np.uint8(ALSO), np.uint8(CLOSED), np.uint8(0)).astype(np.uint8)
@@ -52,29 +55,41 @@ def find_deletion(
         return Deletion(freed_bytes, 0)
     # where the rest begins: what is still held of what the object leads to at first
     edge = rest[~still[above[rest]] | (rest == node)]
-    sizes = {int(each): _below(scene, int(each), marks) for each in _largest(scene, edge)}
-    held: dict[str, int] = {}
-    for each in sorted(sizes, key=lambda each: -sizes[each]):
-        if sizes[each] < _LEAST_REST or len(held) >= _MOST_HOLDERS:
-            break
-        itself = scene.roots.get(each)
-        if itself is not None and itself.mark == ALSO:
-            ways = [Way((each,), (), ())]
-        else:
-            ways = climb(heap, each, scene.marks, most=1, cut=scene.told | gone)
-            ways.sort(key=lambda way: not scene.is_named(way.nodes[0]))
-        if ways:
-            text = text_of(ways[0])
-            held[text] = held.get(text, 0) + sizes[each]
-    return Deletion(freed_bytes, rest_bytes, tuple(held.items()))
+    return Deletion(freed_bytes, rest_bytes, _holders(scene, edge, gone, marks, text_of))
 
 
-def _largest(scene: Scene, nodes: np.ndarray[tuple[int], np.dtype[np.uint32]]) -> list[int]:
-    retained = scene.heap.retained_bytes[nodes]
-    found: list[int] = nodes[np.argsort(-retained, kind="stable")[: 4 * _MOST_HOLDERS]].tolist()
-    return found
+def _holders(
+    scene: Scene,
+    edge: Nodes,
+    gone: set[tuple[int, int]],
+    marks: NDArray[np.uint8],
+    text_of: Callable[[Way, list[int]], str],
+) -> tuple[tuple[str, int], ...]:
+    """Find the holders of some objects, each with the bytes below those that it holds."""
+    heap = scene.heap
+    above, _ = scene.ways_from_roots(gone)
+    edge = edge[above[edge] != UNSEEN]
+    first = _first(scene, above)[edge]
+    sizes = {each: int(heap.retained_bytes[edge[first == each]].sum()) for each in np.unique(first).tolist()}
+    found: list[tuple[str, int]] = []
+    for each in sorted(sizes, key=lambda each: -sizes[each])[:_MOST_HOLDERS]:
+        held = edge[first == each]
+        _, below = descend(heap, [held], marks)
+        size = int(heap.shallow_bytes[below].sum())
+        if size >= _LEAST_REST or not found:
+            found.append((text_of(*way_of_all(above, held[np.argsort(-heap.retained_bytes[held])])), size))
+    return tuple(found)
 
 
-def _below(scene: Scene, node: int, marks: np.ndarray[tuple[int], np.dtype[np.uint8]]) -> int:
-    _, inside = descend(scene.heap, [np.array([node], np.uint32)], marks)
-    return int(scene.heap.shallow_bytes[inside].sum())
+def _first(scene: Scene, above: Nodes) -> Nodes:
+    """(n,) array: where the way to each node begins; of a namespace, what it leads to first."""
+    first = above.copy()
+    numbers = np.arange(len(first), dtype=np.uint32)
+    first[first == UNSEEN] = numbers[first == UNSEEN]
+    spread = scene.marks[first] & SPREAD != 0
+    first[spread] = numbers[spread]
+    while True:  # each round doubles the steps
+        further = first[first]
+        if np.array_equal(further, first):
+            return first
+        first = further

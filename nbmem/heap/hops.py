@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from nbmem.heap.attributes import attributes
 from nbmem.heap.graph import Heap
 from nbmem.heap.references import links
@@ -18,6 +20,8 @@ from nbmem.heap.references import links
 GONE: Any = object()
 #: So many nodes may belong to what is before them: an instance's dict, the tree of a context.
 _MOST_BETWEEN = 8
+#: A path that is longer is followed so far; what comes then is one hop of the kind ``gap``.
+_MOST_FOLLOWED = 20_000
 
 
 @dataclass(slots=True)
@@ -30,9 +34,10 @@ class Hop:
     value : object
         The live object, or ``GONE``.
     kind : str
-        The kind of the reference that leads here, as of ``Reference``; ``unnamed`` if nothing names it.
+        The kind of the reference that leads here, as of ``Reference``; ``unnamed`` if nothing names it;
+        ``gap`` where the path is too long to be followed.
     key : object
-        The attribute's name, the dict's key, the index.
+        The attribute's name, the dict's key, the index; how many objects are left out.
     parent : object
         The object that refers, or ``GONE``.
     many : bool
@@ -55,7 +60,9 @@ def follow(
     start: Any,
     nodes: Sequence[int],
     counts: Sequence[int],
+    *,
     beside: Sequence[int] | None = None,
+    end: Any = GONE,
 ) -> list[Hop]:
     """Find the live objects of a path.
 
@@ -70,17 +77,22 @@ def follow(
         How many ways lead down from each node but the last, as of ``Way``.
     beside : sequence of int, optional
         Instead: above 1 for each step beside which there are others.
+    end : object
+        The live object of the last node, if it is at hand.
 
     Returns
     -------
     list of Hop
         One for each step but the first; nodes that belong to the object before them have none.
     """
-    addresses = [int(heap.addresses[node]) for node in nodes]
+    addresses = heap.addresses[np.array(nodes[: _MOST_FOLLOWED + _MOST_BETWEEN + 2])].tolist()
     ways = [*counts, 1]
     hops: list[Hop] = []
     here, at = start, 0
     while at < len(nodes) - 1:
+        if at >= _MOST_FOLLOWED:
+            hops.append(Hop(nodes[-1], end, "gap", len(nodes) - 2 - at, GONE))
+            break
         ahead = addresses[at + 1 : at + 2 + _MOST_BETWEEN]
         kind, key, value, step = _next(here, ahead)
         if beside is not None:

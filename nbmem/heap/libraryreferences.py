@@ -1,4 +1,4 @@
-"""How objects of libraries refer to others, where that differs from how they lie in memory; see ``references``.
+"""How objects of libraries refer to others, where that is not how they lie in memory; see ``references``.
 
 Only C code of these libraries is called, which is known to be harmless.
 """
@@ -42,9 +42,7 @@ def _of_weak_keys(
             yield "key", key(), value, (*via, id(data))
 
 
-def _of_traits(
-    held: dict[str, Any], via: tuple[int, ...], wanted: Container[int] | None
-) -> Iterator[Found]:
+def _of_traits(held: dict[str, Any], via: tuple[int, ...], wanted: Container[int] | None) -> Iterator[Found]:
     values = held.get("_trait_values")
     if type(values) is dict:
         for name, value in list(values.items()):

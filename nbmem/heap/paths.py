@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -28,6 +27,10 @@ END, SPREAD, ALSO, CLOSED, _LOSES = 1, 2, 4, 8, 16
 UNSEEN = 0xFFFFFFFF
 #: Ends that are written down at most, whatever is asked for.
 _MOST_FOUND = 4096
+#: So many ways, and more, are so many.
+_MOST_WAYS = 1 << 62
+#: Of more nodes not all ways are compared.
+_MOST_COMPARED = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,17 +135,50 @@ def descend(
     return above, np.concatenate(orders)
 
 
+def way_of_all(above: NDArray[np.uint32], nodes: NDArray[np.uint32]) -> tuple[Way, list[int]]:
+    """Find the way to the first of some nodes that are held alike, and where those to the others differ.
+
+    Parameters
+    ----------
+    above : (n,) array of uint32
+        As of :func:`descend`.
+    nodes : array of uint32
+        The first one stands for all.
+
+    Returns
+    -------
+    (Way, list of int)
+        For each step, how many nodes the ways lead to that are as long.
+    """
+    ways = []
+    for node in nodes[:_MOST_COMPARED].tolist():
+        way = [node]
+        while int(above[way[-1]]) != way[-1]:
+            way.append(int(above[way[-1]]))
+        ways.append(way[::-1])
+        if len(way) * len(ways) > _MOST_COMPARED**2:
+            break
+    alike = [way for way in ways if len(way) == len(ways[0])]
+    beside = [len({way[step] for way in alike}) for step in range(1, len(ways[0]))]
+    return Way(tuple(ways[0]), (1,) * len(beside), (1,) * len(beside)), beside
+
+
 def _down(above: int, node: int, below: NDArray[np.uint32]) -> list[int]:
-    nodes = [above, node]
-    while int(below[nodes[-1]]) != nodes[-1]:
-        nodes.append(int(below[nodes[-1]]))
+    nodes, following = [above, node], memoryview(below.data)  # an array's elements take thrice as long
+    while following[nodes[-1]] != nodes[-1]:
+        nodes.append(following[nodes[-1]])
     return nodes
 
 
 def _way(heap: Heap, nodes: list[int], below: NDArray[np.uint32], ways: NDArray[np.float64]) -> Way:
-    counts, alike = [], []
-    for here, there in pairwise(nodes):
-        times = int(np.count_nonzero(heap.referents(here) == there))
-        alike.append(times * int(ways[there]))
-        counts.append(alike[-1] if here == nodes[0] and below[here] == UNSEEN else int(ways[here]))
-    return Way(tuple(nodes), tuple(counts), tuple(alike))
+    here, there = np.array(nodes[:-1], np.int64), np.array(nodes[1:], np.int64)
+    starts, lengths = heap.indptr[here].astype(np.int64), np.diff(heap.indptr)[here].astype(np.int64)
+    at = np.arange(int(lengths.sum())) + np.repeat(starts - (np.cumsum(lengths) - lengths), lengths)
+    steps = np.repeat(np.arange(len(here)), lengths)
+    times = np.bincount(steps[heap.indices[at] == there[steps]], minlength=len(here))
+    # more ways than there are numbers is infinity, which no int can be
+    alike = np.minimum(times * ways[there], _MOST_WAYS).astype(np.int64)
+    counts = np.minimum(ways[here], _MOST_WAYS).astype(np.int64)
+    if len(counts) and below[nodes[0]] == UNSEEN:
+        counts[0] = alike[0]
+    return Way(tuple(nodes), tuple(counts.tolist()), tuple(alike.tolist()))

@@ -27,6 +27,8 @@ from nbmem.heap.typenames import module_of, name_of
 
 #: An expression longer than this is nobody's to type.
 MOST_CODE = 160
+#: An int up to here is its own literal.
+_PLAIN_INT = 1 << 62
 #: A root whose expression is longer is told in words.
 _MOST_ROOT = 60
 _KINDS = {
@@ -47,6 +49,8 @@ def place_of(filename: str) -> str:
 
 def literal(key: Any) -> str | None:
     """Write a key so that it can be read back; None if that is not possible, or too long."""
+    if type(key) is int and -_PLAIN_INT < key < _PLAIN_INT:
+        return str(key)
     text = short(key)
     try:
         same: bool = type(key) in (str, bytes, int, float, bool, tuple, type(None)) and (
@@ -100,7 +104,9 @@ def expressions(root: Root, hops: Sequence[Hop]) -> list[str | None]:
             else:
                 piece = piece_of(hop)
                 code = None if piece is None else code + piece
-        found.append(code if code is None or len(code) <= MOST_CODE else None)
+            if code is not None and len(code) > MOST_CODE:
+                code = None
+        found.append(code)
     return found
 
 
@@ -183,6 +189,8 @@ def text_of(  # noqa: PLR0912  # one branch for each kind of reference
             pass
         elif hop.kind == "unnamed" and number == 0 and root.kind == "task":
             continue
+        elif hop.kind == "gap":
+            said.begin(f"{said} → … {hop.key:,} more … → {kind.removeprefix('__main__.')}", "")
         elif hop.kind == "class":
             said.begin(f"type({said})", "")
         elif hop.kind == "element":

@@ -45,8 +45,8 @@ class Reference:
     Parameters
     ----------
     kind : str
-        ``attribute``, ``key`` (the value of one), ``key itself``, ``index``, ``field`` (of a structured array:
-        its name and the index), ``element`` (of a set), ``class`` (an instance's),
+        ``attribute``, ``key`` (the value of one), ``key itself``, ``index``, ``field`` (of a structured
+        array: its name and the index), ``element`` (of a set), ``class`` (an instance's),
         ``cell`` (a variable of an enclosing function), ``local`` (of a frame, a generator, a coroutine),
         ``context`` (the value of a context variable), ``base`` (of a view); ``inner``: the last step of a
         longer way; ``unnamed``.

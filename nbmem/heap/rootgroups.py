@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from nbmem._errors import BadArgument
 from nbmem.heap.capture import capture
 from nbmem.heap.graph import Heap
-from nbmem.heap.paths import SPREAD, UNSEEN, Way
+from nbmem.heap.paths import SPREAD, UNSEEN, way_of_all
 from nbmem.heap.pathwords import Place, place_of
 from nbmem.heap.rootpaths import RootPath, path_of
 from nbmem.heap.roots import Root
@@ -137,7 +137,7 @@ def _holding(heap: Heap, scene: Scene, numbers: list[int], most: int, place: Pla
     members = np.flatnonzero(np.isin(heap.type_index, numbers))
     living = members[heap.living[members]]
     above, order = scene.ways_from_roots()
-    numbered, sizes = _grouped(heap, scene, above, order, living)
+    numbered = _grouped(heap, scene, above, order, living)
     groups = numbered[living]
     living, groups = living[groups >= 0], groups[groups >= 0]
     kinds = np.zeros(len(heap), np.int64)
@@ -146,13 +146,13 @@ def _holding(heap: Heap, scene: Scene, numbers: list[int], most: int, place: Pla
     retained = np.bincount(groups, np.where(outermost, heap.retained_bytes[living], 0))
     found: list[Group] = []
     for number in np.argsort(-retained, kind="stable").tolist():
-        inside = living[groups == number]
+        inside = living[groups == number].astype(np.uint32)
         if not len(inside) or len(found) >= most:
             break
-        best = int(inside[np.argmax(heap.retained_bytes[inside])])
+        way, beside = way_of_all(above, inside[np.argsort(-heap.retained_bytes[inside], kind="stable")])
         found.append(
             Group(
-                path=_path(scene, above, numbered, sizes, best, place),
+                path=path_of(scene, way, beside, place),
                 count=len(inside),
                 shallow_bytes=int(heap.shallow_bytes[inside].sum()),
                 retained_bytes=heap.retained_together(inside.tolist()),
@@ -173,8 +173,8 @@ def _holding(heap: Heap, scene: Scene, numbers: list[int], most: int, place: Pla
 
 def _grouped(
     heap: Heap, scene: Scene, above: NDArray[np.uint32], order: NDArray[np.uint32], members: NDArray[np.int64]
-) -> tuple[NDArray[np.int64], dict[int, int]]:
-    """Give the ways to some nodes numbers by their shape, and count the nodes at the end of each."""
+) -> NDArray[np.int64]:
+    """Give the ways to some nodes numbers by their shape."""
     needed = np.zeros(len(heap), np.bool_)
     needed[members] = True
     for node in (
@@ -183,7 +183,6 @@ def _grouped(
         needed[node] = True
     numbered = np.full(len(heap), -1, np.int64)
     known: dict[tuple[int, int, int], int] = {}
-    sizes: dict[int, int] = {}
     kinds = heap.type_index
     for node in order[needed[order]].tolist():
         before = int(above[node])
@@ -194,13 +193,11 @@ def _grouped(
             key = (int(numbered[before]), kind, node)
         elif kinds[before] == kind:
             numbered[node] = numbered[before]
-            sizes[int(numbered[node])] += 1
             continue
         else:
             key = (int(numbered[before]), kind, -1)
-        numbered[node] = number = known.setdefault(key, len(known))
-        sizes[number] = sizes.get(number, 0) + 1
-    return numbered, sizes
+        numbered[node] = known.setdefault(key, len(known))
+    return numbered
 
 
 def _upwards(above: NDArray[np.uint32], members: NDArray[np.int64]) -> list[int]:
@@ -214,20 +211,3 @@ def _upwards(above: NDArray[np.uint32], members: NDArray[np.int64]) -> list[int]
             found.append(here)
             here = int(above[here])
     return found
-
-
-def _path(  # noqa: PLR0917
-    scene: Scene,
-    above: NDArray[np.uint32],
-    numbered: NDArray[np.int64],
-    sizes: dict[int, int],
-    node: int,
-    place: Place,
-) -> RootPath:
-    nodes = [node]
-    while int(above[nodes[-1]]) != nodes[-1]:
-        nodes.append(int(above[nodes[-1]]))
-    nodes.reverse()
-    # where others of the shape go on differently, the way counts as one of several
-    beside = [sizes.get(int(numbered[below]), 1) for below in nodes[1:]]
-    return path_of(scene, Way(tuple(nodes), (1,) * len(beside), (1,) * len(beside)), beside, place)

@@ -179,10 +179,10 @@ class _Search:
         if not self._is_variable or self._space is None or not self.heap.living[self.node]:
             return None
 
-        def text_of_way(way: Way) -> str:
+        def text_of_way(way: Way, beside: list[int]) -> str:
             root = self.scene.root_of(way.nodes[0])
             names = self._names(root, way) or []
-            return self.path_of(way, root, names)[0].text
+            return self.path_of(way, root, names, beside=beside)[0].text
 
         return find_deletion(self.scene, self.node, self._still(Counter()), self._of_name(), text_of_way)
 
@@ -294,14 +294,15 @@ class _Search:
     ) -> tuple[RootPath, Pairs]:
         """Put a path into words, and find what its cure takes away."""
         heap = self.heap
-        hops = follow(heap, root.value, way.nodes, way.counts, beside)
+        hops = follow(heap, root.value, way.nodes, way.counts, beside=beside, end=self.value)
         if names and hops:
             hops[0].key, hops[0].many = names[0], False
         case = Case(root, hops, self.asked, names, self.scene.namespace)
         cure = find_cure(case)
         text = text_of(root, hops, [heap.type_of(hop.node) for hop in hops], self.place)
         if root.kind == "native code":
-            text = f"{heap.type_of(way.nodes[0]).removeprefix('__main__.')}{text.removeprefix(root.name)}, held by {root.name}"
+            first = heap.type_of(way.nodes[0]).removeprefix("__main__.")
+            text = f"{first}{text.removeprefix(root.name)}, held by {root.name}"
         if len(names) > 1:
             text += f"  (also {', '.join(names[1:4])}{', …' if len(names) > 4 else ''})"
         steps = self._steps(root, way.nodes[0], hops, cure)
@@ -407,11 +408,13 @@ def path_of(scene: Scene, way: Way, beside: Sequence[int], place: Place) -> Root
     root = scene.root_of(way.nodes[0])
     spread = root.mark == SPREAD and len(way.nodes) > 1
     names = scene.names(way.nodes[0], way.nodes[1]) if spread else []
-    search = _Search(scene, way.nodes[-1], None, None, place)
+    search = _Search(scene, way.nodes[-1], GONE, None, place)
     return search.path_of(way, root, names, beside=beside)[0]
 
 
 def _reference(hop: Hop) -> str:
     if hop.many and hop.kind in ("key", "index"):
         return "[*]"
+    if hop.kind == "gap":
+        return f"… {hop.key:,} more"
     return "" if hop.kind == "unnamed" else Link(hop.kind, hop.key, None).name.text

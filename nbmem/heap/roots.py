@@ -31,8 +31,8 @@ class Root:
     value : object
         It, as it stands in the heap.
     kind : str
-        ``variable``, ``output``, ``error``, ``figure``, ``widget``, ``comm``, ``module``, ``class``, ``frame``,
-        ``thread``, ``task``, ``context variable``, ``logger``, ``event loop``, ``exit callback``,
+        ``variable``, ``output``, ``error``, ``figure``, ``widget``, ``comm``, ``module``, ``class``,
+        ``frame``, ``thread``, ``task``, ``context variable``, ``logger``, ``event loop``, ``exit callback``,
         ``signal handler``, ``trace function``, ``shell``, ``native code``.
     name : str
         In words.

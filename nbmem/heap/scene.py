@@ -132,10 +132,13 @@ class Scene:
                 opened = True
         return opened
 
-    def ways_from_roots(self) -> tuple[NDArray[np.uint32], NDArray[np.uint32]]:
+    def ways_from_roots(
+        self, gone: Iterable[tuple[int, int]] = ()
+    ) -> tuple[NDArray[np.uint32], NDArray[np.uint32]]:
         """Find the shortest way to every node: ``above`` and ``order``, as of ``descend``.
 
-        From all that has a name first, then from what only native code holds.
+        From all that has a name first, then from what only native code holds; without the references that
+        are ``gone``.
         """
         marks = self.marks
         named = [node for node in self.roots if not marks[node] & CLOSED]
@@ -143,12 +146,10 @@ class Scene:
         named.sort(key=lambda node: bool(marks[node] & ALSO))
         native = np.flatnonzero((self.heap.surplus > 0) & (marks & CLOSED == 0))
         starts = [np.array(named, np.uint32), native.astype(np.uint32)]
-        return descend(self.heap, starts, marks, cut=self.told)
+        return descend(self.heap, starts, marks, cut=self.told.union(gone))
 
-    def still_reached(
-        self, cut: Iterable[tuple[int, int]], released: Mapping[int, int]
-    ) -> NDArray[np.bool_]:
-        """(n,) array: what some root reaches without these references, and those from outside that are released."""
+    def still_reached(self, cut: Iterable[tuple[int, int]], released: Mapping[int, int]) -> NDArray[np.bool_]:
+        """(n,) array: what some root reaches without these references, and without those from outside."""
         heap = self.heap
         gone = np.sort(np.array([above << 32 | below for above, below in cut], np.uint64))
         above = np.unique((gone >> np.uint64(32)).astype(np.int64))

@@ -106,7 +106,8 @@ def _of_outputs(shell: Any, outputs: dict[str, Any]) -> Iterator[Root]:
         yield Root(
             value, "output", name, code if is_listed else None, mark=ALSO,
             cure=f"%memfree {code if is_listed else '--outputs'}",
-            advice="" if is_listed else "it lets go of all that was displayed", cuts=tuple((holder, value) for holder in [*holders, *spaces]),
+            advice="" if is_listed else "it lets go of all that was displayed",
+            cuts=tuple((holder, value) for holder in [*holders, *spaces]),
         )  # fmt: skip
 
 

@@ -56,7 +56,7 @@ class RootPaths:
 
     @property
     def freed_if_deleted_bytes(self) -> int | None:
-        """What would come back if only the name was deleted that was asked by; None: it was asked by no name."""
+        """What would come back if only the name was deleted that was asked by; None: by no name."""
         return None if self.data.deletion is None else self.data.deletion.freed_bytes
 
     @property
@@ -140,10 +140,10 @@ class RootPaths:
             for text, size in found.held_by
         )
         if not freed:
-            line, what = f"{cure} alone frees nothing of {format_bytes(rest)}", "all of it"
+            line = f"{cure} alone frees nothing of {format_bytes(rest)}"
         else:
-            line, what = f"{cure} alone frees {format_bytes(freed)} of {format_bytes(freed + rest)}", "the rest"
-        return f"{line}; {what} is held by {held}" if held else line
+            line = f"{cure} alone frees {format_bytes(freed)} of {format_bytes(freed + rest)}"
+        return f"{line}; {'the rest' if freed else 'all of it'} is held by {held}" if held else line
 
     def _heading(self) -> str:
         title = " ".join(self.title[:_MOST_TITLE].split()) + ("…" if len(self.title) > _MOST_TITLE else "")

@@ -233,14 +233,18 @@ CONTAINERS = [
     ),
     Case(
         "the value in a WeakKeyDictionary",
-        (
-            "key = Thing()\nnotes = weakref.WeakKeyDictionary({key: made()})",
-        ),
+        ("key = Thing()\nnotes = weakref.WeakKeyDictionary({key: made()})",),
         "variable",
         "notes[<Thing>]",
         "del notes[next(key for key in notes if id(key) == #)]",
     ),
-    Case("slots", ("class Slim:\n    __slots__ = ('a',)\nslim = Slim()\nslim.a = made()",), "variable", "slim.a", "del slim.a"),
+    Case(
+        "slots",
+        ("class Slim:\n    __slots__ = ('a',)\nslim = Slim()\nslim.a = made()",),
+        "variable",
+        "slim.a",
+        "del slim.a",
+    ),
     Case(
         "a namedtuple",
         ("from collections import namedtuple\nrow = namedtuple('Row', 'a b')(1, made())",),
@@ -369,7 +373,9 @@ FUNCTIONS = [
     ),
     Case(
         "a closure",
-        ("def make_handler():\n    batch = made()\n    def handler(): return batch\n    return handler\nhandler = make_handler()",),
+        (
+            "def make_handler():\n    batch = made()\n    def handler(): return batch\n    return handler\nhandler = make_handler()",
+        ),
         "variable",
         "closure of make_handler.<locals>.handler() (cell 'batch'), held by handler",
         "del handler",
@@ -446,10 +452,18 @@ FUNCTIONS = [
         "callbacks[1].__self__",
         "del callbacks[1]",
     ),
-    Case("an attribute of a class", ("class Store: pass\nStore.kept = made()",), "class", "Store.kept", "del Store.kept"),
+    Case(
+        "an attribute of a class",
+        ("class Store: pass\nStore.kept = made()",),
+        "class",
+        "Store.kept",
+        "del Store.kept",
+    ),
     Case(
         "a class made in a function",
-        ("def make():\n    class Store: pass\n    Store.kept = made()\n    return Store\nstores = {'a': make()}",),
+        (
+            "def make():\n    class Store: pass\n    Store.kept = made()\n    return Store\nstores = {'a': make()}",
+        ),
         "variable",
         "stores['a'].kept",
         "del stores['a'].kept",
@@ -584,7 +598,9 @@ INTERPRETER = [
     ),
     Case(
         "an exit callback",
-        ("import atexit\nthing = made()\ndef goodbye(thing=thing): pass\natexit.register(goodbye); del thing, goodbye",),
+        (
+            "import atexit\nthing = made()\ndef goodbye(thing=thing): pass\natexit.register(goodbye); del thing, goodbye",
+        ),
         "exit callback",
         "the exit callback goodbye().__defaults__[0]",
         "",
@@ -655,7 +671,13 @@ INTERPRETER = [
         "gc.callbacks[#].__self__",
         "import gc; del gc.callbacks[#]",
     ),
-    Case("the collector's garbage list", ("gc.garbage.append(made())",), "module", "gc.garbage[0]", "import gc; del gc.garbage[0]"),
+    Case(
+        "the collector's garbage list",
+        ("gc.garbage.append(made())",),
+        "module",
+        "gc.garbage[0]",
+        "import gc; del gc.garbage[0]",
+    ),
     Case(
         "a signal handler",
         ("import signal\nsignal.signal(signal.SIGUSR2, made().work); None",),
@@ -691,7 +713,13 @@ INTERPRETER = [
         "sys.getprofile().__self__",
         "import sys; sys.setprofile(None)",
     ),
-    Case("an odd entry of sys.modules", ("sys.modules['odd'] = made()",), "module", "sys.modules['odd']", "import sys; del sys.modules['odd']"),
+    Case(
+        "an odd entry of sys.modules",
+        ("sys.modules['odd'] = made()",),
+        "module",
+        "sys.modules['odd']",
+        "import sys; del sys.modules['odd']",
+    ),
     Case(
         "a cache of importers",
         ("sys.path_importer_cache['/nowhere'] = made()",),
@@ -701,7 +729,9 @@ INTERPRETER = [
     ),
     Case(
         "a finder of imports",
-        ("class Finder:\n    def find_spec(self, *args): return None\nfinder = Finder()\nfinder.kept = made()\nsys.meta_path.append(finder)\ndel finder",),
+        (
+            "class Finder:\n    def find_spec(self, *args): return None\nfinder = Finder()\nfinder.kept = made()\nsys.meta_path.append(finder)\ndel finder",
+        ),
         "module",
         "sys.meta_path[#].kept",
         "import sys; del sys.meta_path[#].kept",
@@ -741,12 +771,21 @@ INTERPRETER = [
         otherwise="gc.collect(); None",
         state="garbage",
     ),
-    Case("an interned string", ("text = sys.intern('quite a ' + 'word' * 2)\nref = int",), "variable", "text", "del text", ask="text[:]", gone="'text' not in globals()"),
+    Case(
+        "an interned string",
+        ("text = sys.intern('quite a ' + 'word' * 2)\nref = int",),
+        "variable",
+        "text",
+        "del text",
+        ask="text[:]",
+        gone="'text' not in globals()",
+    ),
 ]
 
 _ARRAY = "import numpy as np\n"
 _MADE_ARRAY = (
-    _ARRAY + "def array():\n    global ref\n    big = np.ones(1 << 17)\n    ref = weakref.ref(big)\n    return big\n"
+    _ARRAY
+    + "def array():\n    global ref\n    big = np.ones(1 << 17)\n    ref = weakref.ref(big)\n    return big\n"
 )
 
 LIBRARIES = [
@@ -784,14 +823,19 @@ LIBRARIES = [
     ),
     Case(
         "a memoryview",
-        ("class Data(bytearray): pass\ndata = Data(1000)\nref = weakref.ref(data)\nview = memoryview(data)[5:]\ndel data",),
+        (
+            "class Data(bytearray): pass\ndata = Data(1000)\nref = weakref.ref(data)\nview = memoryview(data)[5:]\ndel data",
+        ),
         "variable",
         "view.obj",
         "view.release()",
     ),
     Case(
         "an array over a buffer",
-        (_ARRAY + "class Data(bytearray): pass\ndata = Data(1000)\nref = weakref.ref(data)\nview = np.frombuffer(data, 'u1')\ndel data",),
+        (
+            _ARRAY
+            + "class Data(bytearray): pass\ndata = Data(1000)\nref = weakref.ref(data)\nview = np.frombuffer(data, 'u1')\ndel data",
+        ),
         "variable",
         "view.base.obj",
         "view = view.copy()",
@@ -826,7 +870,9 @@ LIBRARIES = [
     ),
     Case(
         "a groupby",
-        ("import pandas as pd\ndef group():\n    global ref\n    frame = pd.DataFrame({'a': [1]})\n    ref = weakref.ref(frame)\n    return frame.groupby('a')\ngroups = group()",),
+        (
+            "import pandas as pd\ndef group():\n    global ref\n    frame = pd.DataFrame({'a': [1]})\n    ref = weakref.ref(frame)\n    return frame.groupby('a')\ngroups = group()",
+        ),
         "variable",
         "groups.obj",
         "del groups",
@@ -834,9 +880,7 @@ LIBRARIES = [
     ),
     Case(
         "the buffer of an Arrow array",
-        (
-            _MADE_ARRAY + "import pyarrow as pa\nkept = pa.array(array())",
-        ),
+        (_MADE_ARRAY + "import pyarrow as pa\nkept = pa.array(array())",),
         "variable",
         "kept → numpy.ndarray",
         "del kept",

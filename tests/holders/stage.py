@@ -56,14 +56,18 @@ class Answer:
         return [path for path in self.paths if not path.asked]
 
 
-def prepare(kernel: Kernel) -> None:
-    """Give a kernel what the cases need: nbmem, and the modules of a user's."""
+def prepare(kernel: Kernel, *libraries: str) -> None:
+    """Give a kernel what the cases need: nbmem, libraries, and the modules of a user's.
+
+    What is there then is frozen, so that the collections of each case take no time.
+    """
     directory = tempfile.mkdtemp(prefix="nbmem-user-")
     for name, text in _MODULES.items():
         path = Path(directory, name)
         path.parent.mkdir(exist_ok=True)
         path.write_text(text, encoding="utf-8")
-    done(kernel.run(f"import sys; sys.path.insert(0, {directory!r})\n%load_ext nbmem"))
+    loaded = "".join(f"import {library}\n" for library in ("gc", "nbmem.heap.rootpaths", *libraries))
+    done(kernel.run(f"import sys; sys.path.insert(0, {directory!r})\n{loaded}%load_ext nbmem\ngc.freeze()"))
 
 
 def done(out: Any) -> Any:
@@ -75,8 +79,7 @@ def done(out: Any) -> Any:
 def build(kernel: Kernel, case: Case) -> None:
     """Clear the namespace, and run the cells of a case."""
     kernel.run("%reset -f", store_history=False)
-    kernel.run("import gc, nbmem; gc.collect(); None", store_history=False)
-    for cell in (SETUP, *case.cells):
+    for cell in ("import nbmem" + SETUP, *case.cells):
         out = kernel.run(cell)
         assert out.status == "ok" or case.kind == "error", out.traceback
 

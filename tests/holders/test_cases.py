@@ -31,7 +31,8 @@ def kernels() -> Iterator[dict[bool, Kernel]]:
 def _kernel(kernels: dict[bool, Kernel], case: Case) -> Kernel:
     if bool(case.needs) not in kernels:
         kernels[bool(case.needs)] = Kernel()
-        prepare(kernels[bool(case.needs)])
+        libraries = ("numpy", "pandas", "ipywidgets", "matplotlib.pyplot") if case.needs else ()
+        prepare(kernels[bool(case.needs)], *libraries)
     return kernels[bool(case.needs)]
 
 
@@ -55,7 +56,9 @@ def test_the_holder_is_named_and_its_cure_frees_the_object(kernels: dict[bool, K
         assert answer.figures["is_freed"] == all(path.cure for path in held)
     cures = [path.cure for path in answer.paths if path.cure] + [case.otherwise] * (not case.cure)
     for cure in cures:
-        if cure.startswith("%memfree") and not kernel.value("'memfree' in get_ipython().magics_manager.magics['line']"):
+        if cure.startswith("%memfree") and not kernel.value(
+            "'memfree' in get_ipython().magics_manager.magics['line']"
+        ):
             pytest.skip("%memfree is not there yet")
         done(kernel.run(cure))
     assert is_gone(kernel, case), answer.text
