@@ -84,7 +84,7 @@ def find_root_paths(
     One capture, and a search from the object upwards that ends at what has a name. Then the cures are applied
     to the arrays: if something holds the object still, that is searched for too.
     """
-    heap = capture(held=[value])
+    heap = capture(held=_Look((value,)))
     node = heap.node_at(id(value))
     if node is None:
         return Holding(name_of(type(value)), shape_of(value), 0, 0, 0, (), 0, False, "own", heap.notes)
@@ -99,6 +99,12 @@ def find_root_paths(
     finally:
         scene.forget()
         search.value = None
+
+
+class _Look(tuple[object, ...]):
+    """What is looked at. As its class is nbmem's own, it is left out of the heap, and is no holder."""
+
+    __slots__ = ()
 
 
 class _Search:

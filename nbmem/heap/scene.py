@@ -20,6 +20,8 @@ from nbmem.heap.roots import Root, interpreter_roots, is_class_by_name, outer_fr
 from nbmem.heap.typenames import module_of, name_of
 
 _CONTEXT = "_contextvars.Context"
+#: C modules that never let go of their constants set counts of this size.
+_FOR_EVER = 1 << 28
 #: How often a search is done again because a class that it came to is no root.
 _MOST_OPENED = 8
 
@@ -203,6 +205,8 @@ class Scene:
         count = int(heap.surplus[node]) - self.released.get(node, 0)
         references = f"{count:,} reference{'s' if count != 1 else ''}"
         name = f"native code ({references} above all that are visible)"
+        if count > _FOR_EVER:
+            name = "native code (a constant, for ever)"
         return Root(self._live(node), "native code", name, mark=ALSO)
 
     def _of_context(self, node: int) -> Root:
