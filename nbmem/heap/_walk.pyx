@@ -266,6 +266,7 @@ ctypedef struct Walk:
 cdef Py_ssize_t PAGE = mmap.PAGESIZE
 # Types of these keep their sizes in plain C; what the methods of other libraries do nobody knows.
 cdef frozenset HARMLESS = frozenset(name.encode() for name in sys.stdlib_module_names) | {b"numpy"}
+cdef object allocated_blocks = sys.getallocatedblocks
 cdef str SIZEOF = sys.intern("__sizeof__")
 cdef Py_ssize_t LOCK = 32 if sys.version_info < (3, 14) else 0  # the semaphore of a lock, by malloc
 
@@ -1167,7 +1168,7 @@ def walk(list starts, list ends, list rules, ndarray, Py_ssize_t itemsize_at, *,
     cdef int was_enabled
     cdef Py_ssize_t i, attempt, waits, expected
     # the blocks that pymalloc has handed out; none where it is not in use
-    expected = 0 if starts is not None else sys.getallocatedblocks()
+    expected = 0 if starts is not None else allocated_blocks()
     for attempt in range(20):
         waits = 0
         while nbmem_collecting():  # in another thread, if a finalizer lets this one run: that will end
