@@ -90,9 +90,10 @@ def test_public_names_are_these() -> None:
     import nbmem
 
     assert sorted(nbmem.__all__) == [
-        "AlreadyRunning", "BadArgument", "CellTrace", "HeapDiff", "HeapSnapshot", "LineProfile", "MemitResult", "MemoryLimit",
-        "MemoryLimitExceeded", "MemoryLimitInterrupt", "NbmemError", "NotMeasured", "ObjectSize", "SessionReport", "history",
-        "limit", "memit", "profile_lines", "register_type", "session", "sizeof", "snapshot", "trace", "variables",
+        "AlreadyRunning", "BadArgument", "CellTrace", "HeapDiff", "HeapSnapshot", "LineProfile", "MemitResult",
+        "MemoryLimit", "MemoryLimitExceeded", "MemoryLimitInterrupt", "NbmemError", "NotMeasured", "ObjectSize",
+        "RootPaths", "SessionReport", "TypePaths", "history", "limit", "memit", "profile_lines", "register_type",
+        "root_paths", "session", "sizeof", "snapshot", "trace", "type_paths", "variables",
     ]  # fmt: skip
     for name in nbmem.__all__:
         assert getattr(nbmem, name) is not None
