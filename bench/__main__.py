@@ -6,7 +6,19 @@ import argparse
 import time
 from collections.abc import Callable
 
-from bench import cells, dominators, heap, lineprofile, report, session, sizes, statements, traced
+from bench import (
+    cells,
+    dominators,
+    heap,
+    holders,
+    lineprofile,
+    refchain,
+    report,
+    session,
+    sizes,
+    statements,
+    traced,
+)
 from bench.claims import Claim
 
 #: Each benchmark and its rounds, so that all take about fifteen minutes.
@@ -23,6 +35,8 @@ _BENCHMARKS: dict[str, tuple[Callable[[int], Claim], int]] = {
     "heap": (heap.heap, 2),
     "dominators": (dominators.dominators, 2),
     "sizes": (sizes.sizes, 1),
+    "holders": (holders.holders, 1),
+    "refchain": (refchain.refchain, 2),
 }
 
 

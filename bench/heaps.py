@@ -165,6 +165,32 @@ def _of_asizeof(kept: list[Record]) -> dict[str, float]:
     return {"sizeof": seconds, "bytes": size}
 
 
+def _of_refchain(kept: list[Record]) -> dict[str, float]:
+    """Who holds one record among them, by nbmem and by objgraph, in turn."""
+    import objgraph
+
+    import __main__
+    from nbmem.heap.pathwords import place_of
+    from nbmem.heap.rootpaths import find_root_paths
+
+    namespace = vars(__main__)
+    namespace["records"] = kept
+    number = len(kept) // 2
+
+    def ask() -> Any:
+        return find_root_paths(kept[number].notes, namespace=namespace, place=place_of)
+
+    def chain() -> Any:
+        return objgraph.find_backref_chain(kept[number].notes, objgraph.is_proper_module)
+
+    first, found = _best(ask, 1)
+    again, found = _best(ask)
+    theirs, links = _best(chain)
+    texts = [path.text for path in found.paths]
+    assert f"records[{number}].notes" in texts, texts
+    return {"first": first, "again": again, "objgraph": theirs, "found": float(len(links) > 1)}
+
+
 WAYS: dict[str, Callable[[list[Record]], dict[str, float]]] = {
     "nbmem": _of_nbmem,
     "twin": _of_twin,
@@ -174,6 +200,7 @@ WAYS: dict[str, Callable[[list[Record]], dict[str, float]]] = {
     "muppy": _of_muppy,
     "sizeof": _of_sizeof,
     "asizeof": _of_asizeof,
+    "refchain": _of_refchain,
 }
 
 if __name__ == "__main__":

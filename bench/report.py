@@ -26,6 +26,7 @@ _PACKAGES = (
     "memray",
     "pympler",
     "guppy3",
+    "objgraph",
     "igraph",
 )
 _VERDICTS = {True: "met", False: "NOT MET", None: ""}

@@ -24,6 +24,11 @@ else:
             return None, []
 
 
+def is_a(kind: type, base: type) -> bool:
+    """Tell whether a class is derived from another; ``issubclass`` may run a metaclass's code."""
+    return any(each is base for each in class_mro(kind))
+
+
 def attribute_values(value: Any) -> tuple[dict[Any, Any], tuple[int, ...]]:
     """Give the attributes of an instance by name, and the address of the dict that has them, if one does."""
     try:
@@ -35,4 +40,4 @@ def attribute_values(value: Any) -> tuple[dict[Any, Any], tuple[int, ...]]:
     return dict(pairs), ()
 
 
-__all__ = ["attribute_values", "attributes", "class_mro", "class_namespace"]
+__all__ = ["attribute_values", "attributes", "class_mro", "class_namespace", "is_a"]

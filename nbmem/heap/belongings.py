@@ -30,7 +30,6 @@ _CONTAINERS = frozenset(
 )  # fmt: skip
 
 
-@functools.cache
 def _is_installed(module: str) -> bool:
     origin = getattr(sys.modules.get(module), "__file__", None)
     return is_library_file(origin) if type(origin) is str else False
@@ -98,6 +97,7 @@ def is_inner(parent: Any, name: Any) -> bool:
     return derived and (type(name) is not str or name.startswith("_"))
 
 
+@functools.lru_cache(maxsize=256)
 def is_added(module: str, name: str) -> bool:
     """Tell whether somebody else gave a library a name: its source does not speak of it."""
     if module == "builtins":

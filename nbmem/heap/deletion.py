@@ -77,8 +77,15 @@ def _holders(
         _, below = descend(heap, [held], marks)
         size = int(heap.shallow_bytes[below].sum())
         if size >= _LEAST_REST or not found:
-            found.append((text_of(*way_of_all(above, held[np.argsort(-heap.retained_bytes[held])])), size))
+            found.append((text_of(*_way(scene, above, held)), size))
     return tuple(found)
+
+
+def _way(scene: Scene, above: Nodes, nodes: Nodes) -> tuple[Way, list[int]]:
+    """Give the way to the largest of some nodes, and in which steps those to others of its type differ."""
+    nodes = nodes[np.argsort(-scene.heap.retained_bytes[nodes], kind="stable")]
+    kinds = scene.heap.type_index[nodes]
+    return way_of_all(above, nodes[kinds == kinds[0]])
 
 
 def _first(scene: Scene, above: Nodes) -> Nodes:

@@ -9,6 +9,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
+from nbmem.heap.attributes import is_a
 from nbmem.heap.belongings import counts_on
 from nbmem.heap.frames import SUSPENDABLE
 from nbmem.heap.hops import GONE, Hop
@@ -59,7 +60,7 @@ def find_way(case: Case, number: int, holder: str | None) -> str | None:  # noqa
         return f"{holder}.close()" if hop.kind == "local" else None
     for library, name, write in _WAYS:
         kind = getattr(sys.modules.get(library), name, None)
-        if kind is not None and issubclass(type(parent), kind):
+        if kind is not None and is_a(type(parent), kind):
             return write(case, number, holder)
     if issubclass(type(parent), memoryview):
         # where something else looks at it too, it cannot be released

@@ -10,7 +10,7 @@ from collections.abc import Container, Iterator
 from types import GetSetDescriptorType
 from typing import Any
 
-from nbmem.heap.attributes import attribute_values, class_mro, class_namespace
+from nbmem.heap.attributes import attribute_values, class_mro, class_namespace, is_a
 from nbmem.heap.typenames import module_of
 
 _PANDAS_INTERNALS = "pandas._libs.internals"
@@ -27,7 +27,7 @@ def library_links(source: Any, kind: type, wanted: Container[int] | None) -> Ite
         yield from _of_manager(source, kind)
     for library, name, part in _INSTANCES:
         known = getattr(sys.modules.get(library), name, None)
-        if known is not None and issubclass(kind, known):
+        if known is not None and is_a(kind, known):
             yield from part(*attribute_values(source), wanted)
 
 

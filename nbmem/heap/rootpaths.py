@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from itertools import pairwise
 from types import FrameType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from nbmem.heap.alike import Candidate, Pairs, merged, place_of_cure, put_beside
 from nbmem.heap.answers import Deletion, Holding, RootPath, Step
 from nbmem.heap.capture import capture
 from nbmem.heap.cures import Cure, find_cure
@@ -33,10 +33,6 @@ __all__ = ["Deletion", "Holding", "RootPath", "Step", "find_root_paths", "path_o
 
 #: Rounds of looking for more paths after those found are cut.
 _MOST_ROUNDS = 6
-#: Paths that are told of beside another.
-_MOST_ALSO = 8
-
-Pairs = Counter[tuple[int, int]]
 
 
 def find_root_paths(
@@ -145,6 +141,7 @@ class _Search:
     def holding(self, most: int) -> Holding:
         """Find the paths, round by round, until nothing would hold the object any more."""
         heap, scene = self.heap, self.scene
+        deletion = self._deletion()
         found: list[RootPath] = []
         for _ in range(_MOST_ROUNDS):
             new = self._round(most - len(found))
@@ -172,7 +169,7 @@ class _Search:
             is_freed=is_freed,
             state=state,
             notes=scene.heap.notes,
-            deletion=self._deletion(),
+            deletion=deletion,
         )
 
     def _led_to(self) -> int:
@@ -240,8 +237,7 @@ class _Search:
     def _round(self, most: int) -> list[RootPath]:
         """Search once: one path for each root, the nearest first; then their cures count as done."""
         scene = self.scene
-        found: list[tuple[RootPath, Way]] = []
-        gone: Pairs = Counter()
+        found: list[Candidate] = []
         places: dict[tuple[int, int], int] = {}
         for way in self._ways(most):
             if len(found) >= most:
@@ -251,29 +247,34 @@ class _Search:
             if way.nodes[0] in self._done or names is None:
                 continue
             path, pairs = self.path_of(way, root, names)
-            place = _place_of(way, places)
-            if path.cure and path.cure in self._cures:
+            place = place_of_cure(way, places)
+            if path.cure in self._cures:  # it takes this away too
                 place = self._cures[path.cure] if place is None else place
-            if place is not None:  # another way through what the same cure takes away
+                self._take(pairs, cured=True)
+            if place is not None:
                 if place < len(found):
-                    found[place] = _beside(*found[place], path)
-                gone.update(pairs)
-                self._cured.update(pairs if path.cure in self._cures else ())
+                    put_beside(found[place], path)
                 continue
             if root.mark == ALSO and path.cut_at_root:
                 self._done.add(way.nodes[0])
             if path.cure:
                 places.update(dict.fromkeys(pairs, len(found)))
                 self._cures[path.cure] = len(found)
-                self._cured.update(pairs)
-            found.append((path, way))
-            gone.update(pairs)
-        for (above, below), count in gone.items():
+            found.append(Candidate(path, way, pairs))
+        kept = merged(found, places)
+        for each in kept:
+            self._take(each.pairs, cured=bool(each.path.cure))
+        return [each.path for each in kept]
+
+    def _take(self, pairs: Pairs, *, cured: bool) -> None:
+        """Look on references as gone; without a cure only in the search for other paths."""
+        for (above, below), count in pairs.items():
             if above < 0:
-                scene.released[below] = scene.released.get(below, 0) + count
+                self.scene.released[below] = self.scene.released.get(below, 0) + count
             else:
-                scene.cut.add((above, below))
-        return _merged(found, places)
+                self.scene.cut.add((above, below))
+        if cured:
+            self._cured.update(pairs)
 
     def _ways(self, most: int) -> list[Way]:
         scene, node = self.scene, self.node
@@ -373,30 +374,6 @@ class _Search:
         hop = Hop(self.node, self.value, "key", self.asked, GONE)
         steps = self._steps(root, self._space, [hop], Cure("", "", 0))
         return [RootPath("variable", root.name, self.asked, steps, 1, f"del {self.asked}", "", asked=True)]
-
-
-def _place_of(way: Way, places: Mapping[tuple[int, int], int]) -> int | None:
-    """Find the path whose cure takes away a reference that a way goes through."""
-    if not places:
-        return None
-    return next((places[pair] for pair in pairwise(way.nodes) if pair in places), None)
-
-
-def _beside(path: RootPath, way: Way, other: RootPath) -> tuple[RootPath, Way]:
-    if other.text == path.text or other.text in path.also or len(path.also) >= _MOST_ALSO:
-        return path, way
-    return replace(path, also=(*path.also, other.text)), way
-
-
-def _merged(found: list[tuple[RootPath, Way]], places: Mapping[tuple[int, int], int]) -> list[RootPath]:
-    """Put paths without a cure beside those whose cure cuts them too."""
-    kept = dict(enumerate(found))
-    for number, (path, way) in enumerate(found):
-        place = None if path.cure else _place_of(way, places)
-        if place is not None:
-            kept[place] = _beside(*kept[place], path)
-            del kept[number]
-    return [path for path, _ in kept.values()]
 
 
 def path_of(scene: Scene, way: Way, beside: Sequence[int], place: Place) -> RootPath:

@@ -49,8 +49,6 @@ class Case:
         What becomes of the object by itself, if it is not held.
     more : int
         Paths that are told of besides.
-    root : str
-        What another tool has to say to have named the root: a regular expression.
     """
 
     name: str
@@ -64,7 +62,6 @@ class Case:
     needs: tuple[str, ...] = field(default=())
     state: str = "held"
     more: int = 0
-    root: str = ""
 
 
 _LOAD = """\

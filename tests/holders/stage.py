@@ -56,10 +56,11 @@ class Answer:
         return [path for path in self.paths if not path.asked]
 
 
-def prepare(kernel: Kernel, *libraries: str) -> None:
+def prepare(kernel: Kernel, *libraries: str, frozen: bool = True) -> None:
     """Give a kernel what the cases need: nbmem, libraries, and the modules of a user's.
 
-    What is there then is frozen, so that the collections of each case take no time.
+    What is there then is frozen, so that the collections of each case take no time; nbmem sees it all the same,
+    tools that ask ``gc.get_referrers`` do not.
     """
     directory = tempfile.mkdtemp(prefix="nbmem-user-")
     for name, text in _MODULES.items():
@@ -67,7 +68,9 @@ def prepare(kernel: Kernel, *libraries: str) -> None:
         path.parent.mkdir(exist_ok=True)
         path.write_text(text, encoding="utf-8")
     loaded = "".join(f"import {library}\n" for library in ("gc", "nbmem.heap.rootpaths", *libraries))
-    done(kernel.run(f"import sys; sys.path.insert(0, {directory!r})\n{loaded}%load_ext nbmem\ngc.freeze()"))
+    done(kernel.run(f"import sys; sys.path.insert(0, {directory!r})\n{loaded}%load_ext nbmem"))
+    if frozen:
+        done(kernel.run("gc.freeze()"))
 
 
 def done(out: Any) -> Any:
@@ -94,6 +97,12 @@ def ask(kernel: Kernel, expression: str, *, twice: bool = False) -> Answer:
 def is_gone(kernel: Kernel, case: Case) -> bool:
     """Collect, and look."""
     return bool(kernel.value(f"__import__('gc').collect() and False or bool({case.gone})"))
+
+
+def like(found: str, wanted: str) -> bool:
+    """Compare two texts; ``#`` in what is wanted stands for a number or a name that was made up."""
+    pattern = re.escape(wanted).replace(r"\#", r"(?:#|\d+)")
+    return re.fullmatch(pattern, plain(found)) is not None
 
 
 def plain(text: str) -> str:
