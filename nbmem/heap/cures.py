@@ -21,7 +21,10 @@ from nbmem.heap.typenames import module_of
 _MOST_NAMED = 4
 #: As many references of the same name in a row are a chain.
 _LEAST_CHAIN = 4
+_EMPTIES = "it takes out all entries, not only those that lead here"
 _ERRORS = ("__traceback__", "__context__", "__cause__")
+#: How the object itself is told from others: by an expression, or by its id; None: it is another.
+Same = tuple[str, str] | None
 #: Roots whose objects are the interpreter's or a library's.
 _FOREIGN = ("shell", "logger", "event loop", "thread", "task", "comm", "widget", "figure")
 
@@ -54,7 +57,7 @@ def find_cure(case: Case) -> Cure:
     First what has a way of its own to let go: caches, generators, handlers. Then, from the object upwards, an
     entry of a container, an attribute of an instance of a class of the user's. What is inside of a library's
     object, of a function or of a tuple is not touched if what holds that can be let go of; if not, only what
-    the user put there.
+    the user put there. No cure binds a name: that could be one of the user's, or hold the object itself.
     """
     root, hops = case.root, case.hops
     if root.cure:
@@ -74,7 +77,8 @@ def find_cure(case: Case) -> Cure:
             continue
         code = _plain(case, number, known)
         if code is not None:
-            found = Cure(_with_import(root, code), "", number)
+            all_go = code.endswith(".clear()") and hops[number].many and not case.last(number)
+            found = Cure(_with_import(root, code), _EMPTIES if all_go else "", number)
             if number < inside:
                 return found
             fallback = found
@@ -158,10 +162,10 @@ def _plain(case: Case, number: int, known: Sequence[str | None]) -> str | None: 
     if holder is None or hop.parent is GONE:
         return _from_each(case.hops, number, known) if holder is None else None
     kind = type(hop.parent)
-    asked = case.asked if case.last(number) else None
+    same = ("is", case.asked) if case.asked else ("id", str(id(hop.value)))
     for known_kind, write in _PLAIN:
         if issubclass(kind, known_kind):
-            return write(holder, hop, asked)
+            return write(holder, hop, same if case.last(number) else None)
     if hop.kind == "key":  # of what is a mapping to those who look at it
         return _of_entry(holder, hop)
     deletable = issubclass(kind, SimpleNamespace) or module_of(kind) not in {"builtins", "functools", ""}
@@ -186,12 +190,12 @@ def _of_names(case: Case) -> str | None:
     return f"del {', '.join(f'{root.code}{name}' for name in names)}"
 
 
-def _of_mapping(holder: str, hop: Hop, asked: str | None) -> str | None:
+def _of_mapping(holder: str, hop: Hop, same: Same) -> str | None:
     if hop.kind == "key itself" or (hop.kind == "key" and not hop.many):
         return _of_entry(holder, hop)
     if hop.kind != "key":
         return None
-    if asked is None:
+    if same is None:
         return f"{holder}.clear()"
     keys = [key for key, value in list(dict.items(hop.parent)) if value is hop.value]
     texts = [literal(key) for key in keys]
@@ -199,7 +203,7 @@ def _of_mapping(holder: str, hop: Hop, asked: str | None) -> str | None:
         return f"del {', '.join(f'{holder}[{text}]' for text in texts)}"
     if len(keys) == dict.__len__(hop.parent):
         return f"{holder}.clear()"
-    return f"for key in [key for key, each in {holder}.items() if each is {asked}]: del {holder}[key]"
+    return f"[{holder}.pop(key) for key, each in list({holder}.items()) if {_is(same)}];"
 
 
 def _of_entry(holder: str, hop: Hop) -> str | None:
@@ -211,33 +215,46 @@ def _of_entry(holder: str, hop: Hop) -> str | None:
     return f"del {holder}[next(key for key in {holder} if id(key) == {id(hop.key)})]"
 
 
-def _of_list(holder: str, hop: Hop, asked: str | None) -> str | None:
+def _of_list(holder: str, hop: Hop, same: Same) -> str | None:
     if hop.kind != "index":
         return None
     if not hop.many:
         return f"del {holder}[{hop.key}]"
-    if asked is None or issubclass(type(hop.parent), deque):
+    if same is None or all(each is hop.value for each in _entries(hop.parent)):
         return f"{holder}.clear()"
-    if all(each is hop.value for each in list.__iter__(hop.parent)):
-        return f"{holder}.clear()"
-    return f"{holder}[:] = [each for each in {holder} if each is not {asked}]"
+    if issubclass(type(hop.parent), deque):
+        kept = f"[each for each in {holder} if {_is(same, negated=True)}]"
+        return f"(lambda kept: ({holder}.clear(), {holder}.extend(kept)))({kept});"
+    return f"{holder}[:] = [each for each in {holder} if {_is(same, negated=True)}]"
 
 
-def _of_set(holder: str, hop: Hop, asked: str | None) -> str | None:
+def _entries(value: Any) -> list[Any]:
+    base: Any = deque if issubclass(type(value), deque) else list
+    return list(base.__iter__(value))
+
+
+def _of_set(holder: str, hop: Hop, same: Same) -> str | None:
     if set.__len__(hop.parent) == 1:
         return f"{holder}.clear()"
-    if asked is not None:
-        return f"{holder}.discard({asked})"
+    if same is not None and same[0] == "is":
+        return f"{holder}.discard({same[1]})"
     return f"{holder}.discard(next(each for each in {holder} if id(each) == {id(hop.value)}))"
 
 
-def _of_error(holder: str, hop: Hop, asked: str | None) -> str | None:
+def _is(same: tuple[str, str], *, negated: bool = False) -> str:
+    how, what = same
+    if how == "is":
+        return f"each is {'not ' if negated else ''}{what}"
+    return f"id(each) {'!' if negated else '='}= {what}"
+
+
+def _of_error(holder: str, hop: Hop, same: Same) -> str | None:
     if hop.kind == "attribute" and hop.key in _ERRORS:
         return f"{holder}.{hop.key} = None"
     return f"del {holder}.{hop.key}" if hop.between and is_name(hop.key) else None
 
 
-def _of_class(holder: str, hop: Hop, asked: str | None) -> str | None:
+def _of_class(holder: str, hop: Hop, same: Same) -> str | None:
     held = class_namespace(hop.parent)
     own = type(hop.key) is str and hop.key in held and held[hop.key] is hop.value
     if not own or not is_name(hop.key):
@@ -246,7 +263,7 @@ def _of_class(holder: str, hop: Hop, asked: str | None) -> str | None:
     return f"del {holder}.{hop.key}" if not _is_foreign(module) or is_added(module, hop.key) else None
 
 
-_PLAIN: tuple[tuple[Any, Callable[[str, Hop, str | None], str | None]], ...] = (
+_PLAIN: tuple[tuple[Any, Callable[[str, Hop, Same], str | None]], ...] = (
     (dict, _of_mapping),
     ((list, deque), _of_list),
     (set, _of_set),
@@ -267,9 +284,9 @@ def _from_each(hops: Sequence[Hop], number: int, known: Sequence[str | None]) ->
     each = f"{known[above]}.values()" if issubclass(container, dict) else known[above]
     if hop.kind == "key" and issubclass(type(hop.parent), dict):
         text = literal(hop.key)
-        return f"for each in {each}: each.pop({text}, None)" if text else None
+        return f"[each.pop({text}, None) for each in {each}];" if text else None
     if hop.kind == "attribute" and is_name(hop.key) and module_of(type(hop.parent)) != "builtins":
-        return f"for each in {each}: vars(each).pop({hop.key!r}, None)"
+        return f"[vars(each).pop({hop.key!r}, None) for each in {each}];"
     return None
 
 

@@ -89,7 +89,7 @@ def climb(
     marks[(removed >> np.uint64(32)).astype(np.int64)] |= _LOSES
     below = np.full(len(heap), UNSEEN, np.uint32)
     queue, distance = np.empty(len(heap), np.uint32), np.empty(len(heap), np.uint32)
-    ways = np.empty(len(heap), np.float64)
+    ways = np.zeros(len(heap), np.float64)
     found = np.empty((max(most, _MOST_FOUND), 2), np.uint32)
     indptr, indices = heap.turned
     count = _part.climb(indptr, indices, target, marks, removed, most, below, queue, distance, ways, found)

@@ -173,6 +173,32 @@ def test_what_all_cures_free_is_told_and_nothing_if_one_is_missing() -> None:
     assert found.paths[1].text == "bytearray, held by native code (1 reference above all that are visible)"
 
 
+@pytest.mark.parametrize(
+    ("build", "code", "left"),
+    [
+        (lambda thing: [1, thing, 2, thing], "x[1]", [1, 2]),
+        (lambda thing: deque([1, thing, 2, thing]), "x[1]", deque([1, 2])),
+        (
+            lambda thing: {"a": thing, "b": 1, "c": thing, "d": thing, "e": thing, "f": thing},
+            "x['a']",
+            {"b": 1},
+        ),
+        (lambda thing: {thing, 1, 2}, "next(each for each in x if type(each) is not int)", {1, 2}),
+        (lambda thing: {"a": [thing, 1], "b": [thing, 1]}, "x['a'][0]", None),
+        (lambda thing: [{"a": thing, "b": 1}, {"a": thing}], "x[0]['a']", [{"b": 1}, {}]),
+    ],
+)
+def test_a_cure_takes_out_nothing_else(build: Any, code: str, left: Any) -> None:
+    space = {"x": build(Thing())}
+    path = next(path for path in ask(space, code).paths if path.kind == "variable")
+    exec(path.cure, space, space)
+    space.pop("__builtins__")
+    if left is not None:
+        assert space == {"x": left}
+    else:
+        assert path.advice or "x" not in space
+
+
 @pytest.mark.skipif(not NATIVE, reason="the twin does not see what the look itself holds")
 def test_deleting_a_name_frees_what_nothing_else_holds() -> None:
     rows = [bytearray(1 << 20) for _ in range(3)]

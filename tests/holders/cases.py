@@ -339,7 +339,7 @@ CONTAINERS = [
         ("thing = made()\nrows = [{'thing': thing} for _ in range(100_000)]\ndel thing",),
         "variable",
         "rows[*]['thing']",
-        "for each in rows: each.pop('thing', None)",
+        "[each.pop('thing', None) for each in rows];",
     ),
     Case(
         "100 000 instances in a list",
@@ -349,7 +349,7 @@ CONTAINERS = [
         ),
         "variable",
         "rows[*].thing",
-        "for each in rows: vars(each).pop('thing', None)",
+        "[vars(each).pop('thing', None) for each in rows];",
     ),
 ]
 
