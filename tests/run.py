@@ -27,7 +27,7 @@ HEAP = (
     "tests/reports/test_snapshot.py",
 )
 #: What starts kernels. Jupyter looks for free ports and binds them a second later: two groups could take the same.
-NOTEBOOKS = ("tests/ipython", "tests/test_browser.py", "tests/test_notebooks.py")
+NOTEBOOKS = ("tests/ipython", "tests/holders", "tests/test_browser.py", "tests/test_notebooks.py")
 #: What a clean copy of the source is without. Native parts that were built in place would be packed too, and of the
 #: caches, files disappear while they are copied.
 LEFT_OUT = shutil.ignore_patterns(
