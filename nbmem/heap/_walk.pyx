@@ -1110,7 +1110,9 @@ cdef dict _result(Walk *walk, mark):
     cdef void *memory = surplus
     cdef size_t n = walk.count
     addresses = _handed_over(<void **>&walk.addresses, n * sizeof(uint64_t))
-    # in C: no other thread has run since the first object was seen, and the collector is off
+    cdef list frames = [] if walk.partial else _described_frames()
+    # in C: no other thread has run since the first object was seen, and the collector is off. After it one may have,
+    # so the frames are described before.
     births = None if mark is None else mark(np.frombuffer(addresses, np.uint64))
     return {
         "births": births,
@@ -1130,7 +1132,7 @@ cdef dict _result(Walk *walk, mark):
         "owner_nodes": _handed_over(<void **>&walk.owner_nodes, walk.owner_count * sizeof(uint32_t)),
         "owner_data": _handed_over(<void **>&walk.owner_data, walk.owner_count * sizeof(uint64_t)),
         "owner_bytes": _handed_over(<void **>&walk.owner_bytes, walk.owner_count * sizeof(int64_t)),
-        "frames": [] if walk.partial else _described_frames(),
+        "frames": frames,
     }
 
 

@@ -55,10 +55,10 @@ def test_two_in_a_row_differ_only_by_what_the_kernel_does_to_run_a_cell(kernel: 
     kernel.run("%memdiff before -o d")
     new, dead = grown(kernel.run("%memdiff before").report)
     # The requests of two cells, their syntax trees and code, asyncio's tasks, timers and contexts, the
-    # history (In, _i): some 150 objects, and what of the cell before dies; of nbmem's own there is none.
+    # history (In, _i): some 150 objects; of nbmem's own there is none.
     assert new < 400
     assert dead < 400
-    assert abs(kernel.value("d.delta_bytes")) < 25_000
+    assert abs(kernel.value("d.delta_bytes")) < 10_000
     assert kernel.value("[t for t in d.types().type if t.startswith('nbmem.')]") == []
     assert kernel.value("int(d.new_by_holder().retained_bytes.max())") < 5_000
 
