@@ -14,6 +14,7 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 PACKAGES = ("chromium", "fonts-dejavu-core")
 HEAP = (
     "tests/heap",
+    "tests/holders",
     "tests/reports/test_heapdiff.py",
     "tests/reports/test_objectsize.py",
     "tests/reports/test_snapshot.py",
