@@ -17,6 +17,7 @@ from nbmem.heap.capture import capture
 from nbmem.heap.cures import Cure, find_cure
 from nbmem.heap.deletion import find_deletion
 from nbmem.heap.dominators import reachable_from
+from nbmem.heap.frames import locals_of
 from nbmem.heap.graph import IMMORTAL, INTERNED
 from nbmem.heap.hops import GONE, Hop, follow
 from nbmem.heap.letgo import Case
@@ -128,6 +129,7 @@ class _Search:
         )
         self._done: set[int] = set()
         self._cured: Pairs = Counter()
+        self._looks: set[tuple[int, int]] = set()
         self._cures: dict[str, int] = {}
 
     def close_name(self, frame: FrameType | None) -> None:
@@ -136,7 +138,13 @@ class _Search:
             return
         for node, root in self.scene.roots.items():
             if root.kind == "frame" and root.value is frame:
-                self.scene.told.add((node, self.node))
+                self._looks.add((node, self.node))
+        for _, value, between in locals_of(frame):
+            # who asked for its locals() gave it a dict of them
+            known = self.heap.node_at(between[-1]) if value is self.value and between else None
+            if known is not None and self.heap.type_of(known) == "dict":
+                self._looks.add((known, self.node))
+        self.scene.told |= self._looks
 
     def holding(self, most: int) -> Holding:
         """Find the paths, round by round, until nothing would hold the object any more."""
@@ -192,7 +200,7 @@ class _Search:
     def _of_name(self) -> set[tuple[int, int]]:
         """Give the references that go with the name that was asked by."""
         # what the frame that asks holds by that name goes when it ends
-        pairs = {pair for pair in self.scene.told if pair[1] == self.node and self._is_frame(pair[0])}
+        pairs = set(self._looks)
         if self._is_variable and self._space is not None:
             names = self.scene.names(self._space, self.node)
             if names in ([], [self.asked]):  # those of outputs go by the cure of these
@@ -204,10 +212,6 @@ class _Search:
         released = {below: count for (above, below), count in gone.items() if above < 0}
         cut = self._of_name().union(pair for pair in gone if pair[0] >= 0)
         return self.scene.still_reached(cut, released)
-
-    def _is_frame(self, node: int) -> bool:
-        root = self.scene.roots.get(node)
-        return root is not None and root.kind == "frame"
 
     def _is_reached(self) -> bool:
         gone = Counter(dict.fromkeys(self.scene.cut, 1))
